@@ -1,0 +1,155 @@
+"""A split: named arrays and labels, checked once against a model's inputs, then fed in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from edgekit.errors import DataError
+from edgekit.specs import Array, Feeds, TensorSpec
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Feeds for one run, with the labels of its samples.
+
+    Attributes:
+        feeds: One array a graph input.
+        labels: The labels of the first `n` samples; empty where the data has none.
+        n: How many samples are real; a model with a fixed batch gets its last batch filled up.
+    """
+
+    feeds: Feeds
+    labels: Array
+    n: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a data set.
+
+    Attributes:
+        name: "train", "calibration", "validation" or "test"; or a file's name.
+        arrays: One array a graph input; axis 0 counts the samples.
+        labels: (n,) or (n, ...); None where there are none.
+        whole_feeds: Whether arr[i] is one whole feed rather than a sample to batch.
+    """
+
+    name: str
+    arrays: Feeds
+    labels: Array | None = None
+    whole_feeds: bool = False
+
+    def __len__(self) -> int:
+        return min((len(a) for a in self.arrays.values()), default=0)
+
+    def take(self, count: int) -> Split:
+        """The first `count` samples."""
+        labels = None if self.labels is None else self.labels[:count]
+        return replace(self, arrays={k: v[:count] for k, v in self.arrays.items()}, labels=labels)
+
+    def matched(self, inputs: Sequence[TensorSpec]) -> Split:
+        """This split, with its arrays named, typed and ordered as a model's inputs want them.
+
+        One array meets one input whatever its name is. Integers are widened, floats are never narrowed to integers.
+
+        Raises:
+            DataError: for a missing or extra name (both lists are given), a wrong rank, dimension or dtype, no samples,
+                arrays of different length, or a value that is not finite.
+        """
+        arrays = self._named(inputs)
+        if len({len(a) for a in arrays.values()}) > 1:
+            lengths = ", ".join(f"{k}: {len(v)}" for k, v in arrays.items())
+            raise DataError(f"data {self.name!r}: arrays differ in their number of samples ({lengths})")
+        if not arrays or len(next(iter(arrays.values()))) == 0:
+            raise DataError(f"data {self.name!r} has no samples; give at least one")
+        if self.labels is not None and len(self.labels) != len(next(iter(arrays.values()))):
+            raise DataError(
+                f"data {self.name!r}: {len(self.labels)} labels for {len(next(iter(arrays.values())))} samples"
+            )
+        whole = any(arrays[s.name].ndim == s.rank + 1 for s in inputs)
+        return replace(self, arrays={s.name: self._checked(arrays[s.name], s) for s in inputs}, whole_feeds=whole)
+
+    def batches(self, inputs: Sequence[TensorSpec], batch: int) -> Iterator[Batch]:
+        """Feeds of at most `batch` samples; call it on what `matched` gave."""
+        if self.whole_feeds:
+            for i in range(len(self)):
+                feeds = {s.name: a[i] if a.ndim == s.rank + 1 else a[i : i + 1] for s, a in self._pairs(inputs)}
+                yield Batch(feeds, self._labels(i, i + 1), 1)
+            return
+        fixed = next((s.shape[0] for s in inputs if s.rank and isinstance(s.shape[0], int)), None)
+        size = fixed if fixed is not None else batch
+        for start in range(0, len(self), size):
+            feeds = {s.name: a[start : start + size] for s, a in self._pairs(inputs)}
+            count = min(size, len(self) - start)
+            if fixed is not None and count < size:
+                feeds = {k: np.concatenate([v, np.repeat(v[-1:], size - count, axis=0)]) for k, v in feeds.items()}
+            yield Batch(feeds, self._labels(start, start + count), count)
+
+    def _pairs(self, inputs: Sequence[TensorSpec]) -> list[tuple[TensorSpec, Array]]:
+        return [(s, self.arrays[s.name]) for s in inputs]
+
+    def _labels(self, start: int, stop: int) -> Array:
+        return np.empty(0) if self.labels is None else self.labels[start:stop]
+
+    def _named(self, inputs: Sequence[TensorSpec]) -> dict[str, Array]:
+        wanted = [s.name for s in inputs]
+        if set(wanted) == set(self.arrays):
+            return dict(self.arrays)
+        if len(wanted) == len(self.arrays) == 1:
+            return {wanted[0]: next(iter(self.arrays.values()))}
+        raise DataError(
+            f"data {self.name!r} does not fit the model's inputs: the model wants {', '.join(wanted) or 'none'}; "
+            f"the data has {', '.join(self.arrays) or 'none'}"
+        )
+
+    def _checked(self, array: Array, spec: TensorSpec) -> Array:
+        where = f"data {self.name!r}, input {spec.name!r}"
+        if array.ndim not in (spec.rank, spec.rank + 1):
+            raise DataError(f"{where}: rank {array.ndim} {array.shape} does not fit {spec}")
+        per_feed = array.ndim == spec.rank + 1
+        dims = array.shape[1:] if per_feed else array.shape
+        for axis, (got, want) in enumerate(zip(dims, spec.shape, strict=True)):
+            batch_axis = axis == 0 and not per_feed
+            if isinstance(want, int) and got != want and not batch_axis:
+                raise DataError(f"{where}: shape {array.shape} does not fit {spec}; dimension {axis} must be {want}")
+        if spec.dtype != str(array.dtype):
+            if not np.can_cast(array.dtype, spec.dtype, "same_kind") or spec.dtype == "object":
+                raise DataError(f"{where}: dtype {array.dtype} does not fit {spec}; convert the array to {spec.dtype}")
+            array = array.astype(spec.dtype)
+        if array.dtype.kind == "f":
+            _refuse_non_finite(array, where)
+        return array
+
+
+def _refuse_non_finite(array: Array, where: str) -> None:
+    for start in range(0, len(array), 1024):
+        finite = np.isfinite(array[start : start + 1024])
+        if not finite.all():
+            sample = start + int(np.argmin(finite.reshape(len(finite), -1).all(axis=1)))
+            raise DataError(f"{where}: sample {sample} holds NaN or Inf; remove or mend it")
+
+
+def load_npz(path: Path) -> Split:
+    """The arrays of an .npz, with `labels` taken out if it is there.
+
+    Raises:
+        DataError: if it is not there, is no .npz, or holds Python objects.
+    """
+    import zipfile
+
+    if not path.is_file():
+        raise DataError(f"data {path} is not there; give an .npz or the name of a data set (`edgekit list data`)")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError, AttributeError) as error:
+        raise DataError(f"data {path} is not a readable .npz of plain arrays: {error}") from error
+    scalars = [k for k, v in arrays.items() if v.ndim == 0]
+    if scalars:
+        raise DataError(f"data {path}: array {scalars[0]!r} is a scalar; axis 0 must count the samples")
+    labels = arrays.pop("labels", None)
+    return Split(str(path), arrays, labels)

@@ -1,0 +1,1 @@
+"""ONNX graphs: read safely, write atomically, describe."""

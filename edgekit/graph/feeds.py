@@ -1,0 +1,87 @@
+"""Inputs made from a model's specs alone, by dtype and name, with bounded size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from edgekit.errors import ModelError
+from edgekit.specs import Array, TensorSpec
+
+MAX_BYTES = 1 << 30
+_MASK_NAMES = ("mask",)
+_ZERO_NAMES = ("token_type", "segment")
+
+
+def missing_dims(inputs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> list[str]:
+    """The inputs with a symbolic dimension beyond the batch that `shapes` does not settle."""
+    return [str(s) for s in inputs if s.name not in shapes and any(not isinstance(d, int) for d in s.shape[1:])]
+
+
+def generate_feeds(
+    inputs: Sequence[TensorSpec],
+    *,
+    batch: int = 1,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    default_dim: int | None = None,
+    seed: int = 0,
+) -> dict[str, Array]:
+    """Values for every input: normal floats, small ids, masks of ones.
+
+    Args:
+        inputs: The model's inputs.
+        batch: What a symbolic first dimension becomes.
+        shapes: Whole shapes by input name; they win over everything else.
+        default_dim: What any other symbolic dimension becomes; None refuses it.
+        seed: Of the generator.
+
+    Raises:
+        ModelError: for a symbolic dimension that nothing settles, a shape that does not fit, or inputs beyond 1 GiB.
+    """
+    given = dict(shapes or {})
+    extra = sorted(set(given) - {s.name for s in inputs})
+    if extra:
+        raise ModelError(
+            f"--shape names unknown inputs {', '.join(extra)}; the model has {', '.join(map(str, inputs))}"
+        )
+    if default_dim is None and (unsettled := missing_dims(inputs, given)):
+        raise ModelError(
+            f"the model has dynamic dimensions: {'; '.join(unsettled)}; give them, for example "
+            f"--shape {unsettled[0].split(':')[0]}=1x…"
+        )
+    rng = np.random.default_rng(seed)
+    resolved = {s.name: _resolve(s, batch, given.get(s.name), default_dim) for s in inputs}
+    total = sum(math.prod(resolved[s.name]) * np.dtype(s.dtype).itemsize for s in inputs)
+    if total > MAX_BYTES:
+        raise ModelError(
+            f"inputs of these shapes take {total:,} bytes; edgekit generates at most {MAX_BYTES:,}, give --shape"
+        )
+    return {s.name: _values(s, resolved[s.name], rng) for s in inputs}
+
+
+def _resolve(spec: TensorSpec, batch: int, given: Sequence[int] | None, default_dim: int | None) -> tuple[int, ...]:
+    if given is not None:
+        fits = len(given) == spec.rank and all(
+            not isinstance(want, int) or want == got for want, got in zip(spec.shape, given, strict=False)
+        )
+        if not fits or any(d < 1 for d in given):
+            raise ModelError(f"shape {'x'.join(map(str, given))} does not fit input {spec}")
+        return tuple(given)
+    return tuple(
+        d if isinstance(d, int) else batch if axis == 0 else default_dim or 1 for axis, d in enumerate(spec.shape)
+    )
+
+
+def _values(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    name, kind = spec.name.lower(), np.dtype(spec.dtype).kind
+    if kind == "f":
+        return rng.standard_normal(shape).astype(spec.dtype)
+    if kind == "O":
+        return np.full(shape, "edgekit", dtype=object)
+    if any(part in name for part in _MASK_NAMES) or kind == "b":
+        return np.ones(shape, dtype=spec.dtype)
+    if any(part in name for part in _ZERO_NAMES):
+        return np.zeros(shape, dtype=spec.dtype)
+    return rng.integers(0, 2 if shape == () else 100, size=shape).astype(spec.dtype)

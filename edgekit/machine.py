@@ -1,0 +1,102 @@
+"""The machine as edgekit may use it: cores by affinity and cgroup, CPU features, memory, versions."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+# Linux flag -> the name people use; what int8 and bf16 kernels look at.
+_FEATURES = {
+    "avx2": "AVX2",
+    "avx512f": "AVX512F",
+    "avx512_vnni": "AVX512-VNNI",
+    "avx_vnni": "AVX-VNNI",
+    "amx_int8": "AMX-INT8",
+    "amx_bf16": "AMX-BF16",
+    "asimd": "NEON",
+    "asimddp": "NEON-DOTPROD",
+    "i8mm": "NEON-I8MM",
+}
+_PACKAGES = ("edgekit", "onnxruntime", "onnxruntime-gpu", "onnx", "onnx-ir", "torch", "lightning", "numpy")
+
+
+def available_cores() -> int:
+    """Cores that this process may use: the smaller of its affinity and its cgroup's quota, at least 1."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup_cores()
+    return max(1, affinity if quota is None else min(affinity, math.ceil(quota)))
+
+
+def _cgroup_cores(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """CPU quota in cores, from cgroup v2 or v1; None where there is no limit."""
+    v2, v1 = root / "cpu.max", root / "cpu/cpu.cfs_quota_us"
+    if v2.exists():
+        quota, period = v2.read_text().split()[:2]
+        return None if quota == "max" else int(quota) / int(period)
+    if v1.exists():
+        quota_us = int(v1.read_text())
+        return None if quota_us < 0 else quota_us / int((root / "cpu/cpu.cfs_period_us").read_text())
+    return None
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """The kernel's names of this CPU's features; empty where the kernel does not tell."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return frozenset()
+    for line in cpuinfo.read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+def cpu_features() -> dict[str, bool]:
+    """Which of the instruction sets that matter to quantised kernels this CPU has."""
+    flags, machine = cpu_flags(), platform.machine().lower()
+    arm = machine in ("aarch64", "arm64")
+    wanted = [f for f in _FEATURES if f.startswith(("asimd", "i8mm")) == arm]
+    return {_FEATURES[f]: f in flags for f in wanted}
+
+
+@cache
+def cpu_model() -> str:
+    """The CPU's name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the installed packages that can change a result."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def facts() -> dict[str, object]:
+    """What a figure must carry to be read later: CPU, cores, memory, system and versions."""
+    return {
+        "cpu": cpu_model(),
+        "architecture": platform.machine(),
+        "cores": available_cores(),
+        "cpu_features": [name for name, there in cpu_features().items() if there],
+        "memory_bytes": psutil.virtual_memory().total,
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "versions": package_versions(),
+    }

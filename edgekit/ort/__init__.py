@@ -1,0 +1,17 @@
+"""ONNX Runtime: finding it, its providers, what versions load, and sessions without silent fallback."""
+
+from edgekit.ort.compat import Ceiling, ceiling_of, installed_ceiling
+from edgekit.ort.providers import PROVIDERS, Provider, find_provider
+from edgekit.ort.session import Session, numpy_dtype, require_ort
+
+__all__ = [
+    "PROVIDERS",
+    "Ceiling",
+    "Provider",
+    "Session",
+    "ceiling_of",
+    "find_provider",
+    "installed_ceiling",
+    "numpy_dtype",
+    "require_ort",
+]

@@ -1,0 +1,56 @@
+"""Progress for people, on stderr; silent when asked, when nobody looks, and when output is JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+T = TypeVar("T")
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Switch progress and notes off (or on again)."""
+    global _quiet
+    _quiet = quiet
+
+
+def is_quiet() -> bool:
+    """Whether progress and notes are switched off."""
+    return _quiet
+
+
+def console() -> Console:
+    """A console on stderr; NO_COLOR and dumb terminals are honoured by Rich."""
+    from rich.console import Console
+
+    return Console(stderr=True, quiet=_quiet, highlight=False, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """Tell a person what is going on."""
+    if not _quiet:
+        console().print(text)
+
+
+def warn(text: str) -> None:
+    """Tell a person what they should know; also with --quiet, never on stdout."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]warning:[/yellow] {text}")
+
+
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Yield the items, drawing a bar on stderr while a person watches."""
+    out = console()
+    if _quiet or not out.is_terminal:
+        yield from items
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=out, transient=True) as bar:
+        yield from bar.track(items, description=description, total=total)
