@@ -1,0 +1,141 @@
+"""Checkpoints: model.safetensors and config.json in a directory, and nothing that can run code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit import __version__
+from edgekit.errors import MissingPackageError, ModelError
+from edgekit.families import FAMILIES
+from edgekit.files import replacing, write_json
+from edgekit.specs import Array, Feeds, TensorSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What must be known to build a model again and to use it.
+
+    Attributes:
+        family: Name of the family.
+        size: Name of the size.
+        task: Name of the task.
+        data: Name of the data it was trained on.
+        classes: Names of its outputs.
+        inputs: What goes in.
+        preprocessing: What was done to stored samples before they went in.
+    """
+
+    family: str
+    size: str
+    task: str
+    data: str
+    classes: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    preprocessing: dict[str, Any]
+
+    def build(self) -> nn.Module:
+        """The untrained module."""
+        return FAMILIES[self.family].make(self.size, self.inputs, len(self.classes))
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> ModelCard:
+        """Read what `dataclasses.asdict` and JSON made of a card."""
+        inputs = tuple(TensorSpec(s["name"], s["dtype"], tuple(s["shape"])) for s in value["inputs"])
+        return cls(**{**value, "classes": tuple(value["classes"]), "inputs": inputs})
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A module in evaluation mode, with its card; it can be evaluated like an ONNX session."""
+
+    module: nn.Module
+    card: ModelCard
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What goes in."""
+        return self.card.inputs
+
+    def run(self, feeds: Feeds) -> list[Array]:
+        """The outputs for one batch."""
+        import torch
+
+        with torch.inference_mode():
+            out = self.module(*(torch.from_numpy(np.ascontiguousarray(feeds[s.name])) for s in self.inputs))
+        outputs = out if isinstance(out, (tuple, list)) else (out,)
+        return [o.numpy() for o in outputs]
+
+
+def require_training() -> None:
+    """Refuse with the line that installs it where the train extra is missing."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("torch", "lightning", "safetensors") if find_spec(name) is None]
+    if missing:
+        raise MissingPackageError(f"this needs {', '.join(missing)}; install it: pip install 'edgekit[train]'")
+
+
+def save_checkpoint(model: TrainedModel, directory: Path, extra: dict[str, Any]) -> None:
+    """Write weights, then config.json; a directory with a config.json is complete."""
+    from safetensors.torch import save_file
+
+    weights = {k: v.detach().cpu().contiguous() for k, v in model.module.state_dict().items()}
+    with replacing(directory / WEIGHTS) as temporary:
+        save_file(weights, temporary)
+    write_json(directory / CONFIG, {"edgekit": __version__, "card": asdict(model.card), **extra})
+
+
+def load_checkpoint(directory: Path) -> TrainedModel:
+    """Build the module that a checkpoint directory holds.
+
+    Raises:
+        ModelError: if a file is missing, cut short, or does not fit the family.
+    """
+    require_training()
+    card = ModelCard.from_dict(read_config(directory)["card"])
+    if card.family not in FAMILIES:
+        raise ModelError(
+            f"{directory / CONFIG}: this edgekit has no family {card.family!r}; it has {', '.join(FAMILIES)}"
+        )
+    module = card.build()
+    _load_weights(module, directory / WEIGHTS)
+    return TrainedModel(module.eval(), card)
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The config.json of a checkpoint directory."""
+    path = directory / CONFIG
+    if not path.is_file():
+        raise ModelError(
+            f"{directory} is no checkpoint of edgekit: it has no {CONFIG}; give a directory that `edgekit train` wrote"
+        )
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        ModelCard.from_dict(config["card"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is damaged ({error}); train again or copy it again") from error
+    return config
+
+
+def _load_weights(module: nn.Module, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is missing or damaged ({error}); train again or copy it again") from error
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(f"{path} does not fit its {CONFIG}: {' '.join(str(error).split())[:300]}") from error

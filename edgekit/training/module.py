@@ -1,0 +1,105 @@
+"""The Lightning module: one for every family and task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from edgekit.data import DataSet, Split
+from edgekit.errors import TrainingError
+from edgekit.tasks import TASKS, find_metric
+from edgekit.training.checkpoint import TrainedModel
+from edgekit.training.config import TrainConfig
+
+
+class SplitDataset(Dataset[Any]):
+    """A split that hands out whole batches: the samples are in memory, so collating one by one would only cost time."""
+
+    def __init__(self, split: Split, names: list[str]) -> None:
+        self.arrays = [torch.from_numpy(split.arrays[n]) for n in names]
+        if split.labels is None:
+            raise TrainingError(f"split {split.name!r} has no labels to train on")
+        self.labels = torch.from_numpy(split.labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, indices: list[int]) -> tuple[list[Tensor], Tensor]:
+        """One batch: the inputs in graph order, and the labels."""
+        return [a[indices] for a in self.arrays], self.labels[indices]
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+class FitModule(pl.LightningModule):
+    """Trains a model on a data set and logs `validation`, the task's metric on the validation split."""
+
+    def __init__(self, model: TrainedModel, data: DataSet, config: TrainConfig) -> None:
+        super().__init__()
+        self.module = model.module
+        self.names = [s.name for s in model.inputs]
+        self.data = data
+        self.config = config
+        self.task = TASKS[model.card.task]
+        self.metric = find_metric(self.task.metric)
+
+    def training_step(self, batch: tuple[list[Tensor], Tensor], index: int) -> Tensor:
+        """Loss of one batch; stops at the first that is not finite, before it reaches the weights."""
+        inputs, labels = batch
+        loss = self.task.loss(self.module(*inputs), labels)
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"training diverged: the loss is {float(loss)} at step {self.global_step} "
+                f"(epoch {self.current_epoch + 1}); "
+                f"lower `learning_rate` (now {self.config.learning_rate}); the last good checkpoint is kept"
+            )
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[list[Tensor], Tensor], index: int) -> None:
+        """The task's metric, by the code that also judges ONNX files."""
+        inputs, labels = batch
+        outputs = [self.module(*inputs).float().cpu().numpy()]
+        feeds = {n: i.cpu().numpy() for n, i in zip(self.names, inputs, strict=True)}
+        scores = self.metric.score(outputs, labels.cpu().numpy(), feeds)
+        self.log("validation", float(np.mean(scores)), batch_size=len(scores), prog_bar=True, sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW under the one-cycle schedule."""
+        c = self.config
+        optimizer = torch.optim.AdamW(self.module.parameters(), lr=c.learning_rate, weight_decay=c.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            c.learning_rate,
+            total_steps=max(2, int(self.trainer.estimated_stepping_batches)),
+            pct_start=c.warmup,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled by seed and epoch, so that a resumed training sees what an uninterrupted one would have seen."""
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The validation split in order."""
+        return self._loader("validation", shuffle=False)
+
+    def _loader(self, split: str, *, shuffle: bool) -> DataLoader[Any]:
+        samples = SplitDataset(self.data.splits[split], self.names)
+        sampler: DistributedSampler[Any] = DistributedSampler(
+            samples,
+            num_replicas=self.trainer.world_size,
+            rank=self.trainer.global_rank,
+            shuffle=shuffle,
+            seed=self.config.seed,
+        )
+        size = self.config.batch_size
+        drop_last = shuffle and len(samples) > size  # batch normalisation cannot work on one left-over sample
+        return DataLoader(samples, size, sampler=sampler, collate_fn=_as_is, drop_last=drop_last)
