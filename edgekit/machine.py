@@ -77,6 +77,19 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
+def peak_rss_bytes() -> int:
+    """The most resident memory that this process has had.
+
+    Linux's `ru_maxrss` is no use here: a child inherits its parent's peak through exec.
+    """
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.exists() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    memory = psutil.Process().memory_info()
+    return int(getattr(memory, "peak_wset", memory.rss))
+
+
 def package_versions() -> dict[str, str]:
     """Versions of the installed packages that can change a result."""
     found = {}

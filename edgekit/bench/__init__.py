@@ -1,0 +1,27 @@
+"""Benchmarks: cold start, placement, latency with intervals, and verdicts of comparisons."""
+
+from edgekit.bench.compare import LatencyComparison, Speedup, Verdict, compare_latency, speedup, verdict
+from edgekit.bench.measure import Plan, Samples, interleave
+from edgekit.bench.records import BenchInterrupted, BenchReport, BenchRequest, BenchRow, ColdStart, Placement
+from edgekit.bench.run import bench_models
+from edgekit.bench.statistics import Latency
+
+__all__ = [
+    "BenchInterrupted",
+    "BenchReport",
+    "BenchRequest",
+    "BenchRow",
+    "ColdStart",
+    "Latency",
+    "LatencyComparison",
+    "Placement",
+    "Plan",
+    "Samples",
+    "Speedup",
+    "Verdict",
+    "bench_models",
+    "compare_latency",
+    "interleave",
+    "speedup",
+    "verdict",
+]

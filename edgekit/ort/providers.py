@@ -56,3 +56,17 @@ def find_provider(name: str) -> Provider:
         return PROVIDERS[name]
     except KeyError:
         raise ProviderError(unknown("provider", name, PROVIDERS)) from None
+
+
+def require_provider(name: str) -> Provider:
+    """The provider of this short name, if the installed ONNX Runtime was built with it.
+
+    Raises:
+        ProviderError: if there is no such name, or it is not in this build; the message says which package brings it.
+    """
+    from edgekit.ort.session import require_ort
+
+    found = find_provider(name)
+    if found.ort_name not in require_ort().get_available_providers():
+        raise ProviderError(f"provider {name!r} is not in the installed ONNX Runtime; it comes with {found.package}")
+    return found

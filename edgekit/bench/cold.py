@@ -1,0 +1,197 @@
+"""The cold start of a model, in a process of its own: time, memory, and where each node runs.
+
+The child is also the first to load a file, so that one that crashes or hangs is reported in one line.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter, perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+from edgekit.bench.inputs import BenchInputs, describe_feeds, fixed_batch
+from edgekit.bench.records import BenchRequest, ColdStart, OperatorTime, Placement
+from edgekit.errors import ModelError
+from edgekit.machine import peak_rss_bytes
+from edgekit.ort.child import answer_parent, ask_child, limit_memory
+from edgekit.ort.session import Session, require_ort
+from edgekit.specs import Feeds
+
+_PROFILE_RUNS = 20
+_PROFILE_S = 0.5
+_TOP_OPERATORS = 10
+Event = Mapping[str, Any]
+
+
+def cold_start(model: Path, provider: str, batch: int | None, request: BenchRequest) -> ColdStart:
+    """Load and run a model once in a fresh process, then profile it there.
+
+    Args:
+        model: The file.
+        provider: Short name.
+        batch: None means the batch that the model fixes, or 1.
+        request: Threads, shapes, data, seed and the time limit.
+
+    Raises:
+        ModelError: if it does not load, crashes, hangs, or does not take the inputs.
+        ProviderError: if the provider does not load.
+    """
+    with _archived(request.feeds) as archive:
+        question: dict[str, Any] = {
+            "model": str(model.resolve()),
+            "provider": provider,
+            "threads": request.thread_count,
+            "batch": batch,
+            "shapes": {name: list(shape) for name, shape in request.shapes.items()},
+            "seed": request.seed,
+            "archive": archive,
+        }
+        try:
+            answer = ask_child("edgekit.bench.cold", question, str(model), timeout_s=request.timeout_s)
+        except ModelError as error:
+            text = str(error).replace(question["model"], str(model))
+            raise ModelError(text if str(model) in text else f"{model}: {text}") from None
+    return ColdStart(
+        **{key: answer[key] for key in _PLAIN},
+        providers_used=tuple(answer["providers_used"]),
+        placement={name: Placement(**p) for name, p in answer["placement"].items()},
+        operators=tuple(OperatorTime(**o) for o in answer["operators"]),
+    )
+
+
+_PLAIN = (
+    "batch",
+    "session_ms",
+    "first_run_ms",
+    "baseline_rss_bytes",
+    "load_rss_bytes",
+    "peak_rss_bytes",
+    "memcpy_nodes",
+    "inputs",
+)
+
+
+@contextmanager
+def _archived(feeds: Feeds | None) -> Iterator[list[Any] | None]:
+    """Feeds in a file for the child: its path and the names, which may be odd, in order."""
+    if feeds is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="edgekit-feeds-") as directory:
+        path = Path(directory) / "feeds.npz"
+        plain = {f"feed_{i}": a.astype(str) if a.dtype == object else a for i, a in enumerate(feeds.values())}
+        np.savez(path, allow_pickle=False, **plain)
+        yield [str(path), list(feeds)]
+
+
+def _unarchived(archive: list[Any] | None) -> Feeds | None:
+    if archive is None:
+        return None
+    with np.load(archive[0], allow_pickle=False) as held:
+        return {name: held[f"feed_{i}"] for i, name in enumerate(archive[1])}
+
+
+def _work(question: dict[str, Any]) -> dict[str, Any]:
+    """The child's part."""
+    model, provider, threads = Path(question["model"]), question["provider"], question["threads"]
+    if provider == "cpu":  # drivers of devices map far more address space than there is memory
+        limit_memory()
+    inputs = BenchInputs(question["shapes"], _unarchived(question["archive"]), question["seed"])
+    require_ort()
+    baseline = peak_rss_bytes()
+    start = perf_counter_ns()
+    session = Session(model, provider, threads=threads)
+    session_ms = (perf_counter_ns() - start) / 1e6
+    loaded = peak_rss_bytes()
+    batch = question["batch"] or fixed_batch(session.inputs) or 1
+    feeds = inputs.feeds(session.inputs, batch)
+    start = perf_counter_ns()
+    session.run(feeds)
+    first_run_ms = (perf_counter_ns() - start) / 1e6
+    session.run(feeds)
+    peak = peak_rss_bytes()
+    used = session.providers_used
+    del session
+    return {
+        "batch": batch,
+        "session_ms": session_ms,
+        "first_run_ms": first_run_ms,
+        "baseline_rss_bytes": baseline,
+        "load_rss_bytes": loaded,
+        "peak_rss_bytes": peak,
+        "providers_used": used,
+        "inputs": describe_feeds(feeds),
+        **_profiled(model, provider, threads, feeds),
+    }
+
+
+def _profiled(model: Path, provider: str, threads: int, feeds: Feeds) -> dict[str, Any]:
+    session = Session(model, provider, threads=threads, profile_prefix=Path("profile"))
+    end = perf_counter() + _PROFILE_S
+    for _ in range(_PROFILE_RUNS):
+        session.run(feeds)
+        if perf_counter() > end:
+            break
+    return summarise_profile(json.loads(Path(session.raw.end_profiling()).read_text()))
+
+
+def summarise_profile(events: Sequence[Event]) -> dict[str, Any]:
+    """Placement, copies between devices, and the slowest operators, from ONNX Runtime's trace.
+
+    Args:
+        events: The trace's events; the first run, which pays for allocations, is left out when there are more.
+    """
+    starts = sorted(e["ts"] for e in events if e.get("name") == "model_run")
+    since = starts[1] if len(starts) > 1 else 0
+    kernels = [e for e in events if e.get("cat") == "Node" and str(e.get("name", "")).endswith("_kernel_time")]
+    timed = _own_times([e for e in kernels if e["ts"] >= since])
+    names: dict[tuple[str, str], set[str]] = defaultdict(set)
+    spent: dict[tuple[str, str], float] = defaultdict(float)
+    for event, own in timed:
+        key = (event["args"]["provider"], event["args"]["op_name"])
+        names[key].add(f"{event['name']} {event['args'].get('node_index', '')}")
+        spent[key] += own
+    total = sum(spent.values()) or 1.0
+    operators = [
+        {"op_type": op, "provider": p, "nodes": len(names[p, op]), "time_share": spent[p, op] / total}
+        for p, op in sorted(spent, key=lambda key: -spent[key])
+    ]
+    providers = sorted({str(o["provider"]) for o in operators})
+    return {
+        "placement": {p: _sum_of([o for o in operators if o["provider"] == p]) for p in providers},
+        "memcpy_nodes": sum(len(n) for (_, op), n in names.items() if op.startswith("Memcpy")),
+        "operators": operators[:_TOP_OPERATORS],
+    }
+
+
+def _sum_of(operators: list[dict[str, Any]]) -> dict[str, Any]:
+    return {key: sum(o[key] for o in operators) for key in ("nodes", "time_share")}
+
+
+def _own_times(kernels: Sequence[Event]) -> list[tuple[Event, float]]:
+    """Each event with its duration less that of the events inside it: an If holds the time of its branch."""
+    ordered = sorted(kernels, key=lambda e: (e["tid"], e["ts"], -e["dur"]))
+    own = [float(e["dur"]) for e in ordered]
+    open_events: list[int] = []
+    for i, event in enumerate(ordered):
+        while open_events and not _inside(event, ordered[open_events[-1]]):
+            open_events.pop()
+        if open_events:
+            own[open_events[-1]] -= event["dur"]
+        open_events.append(i)
+    return list(zip(ordered, (max(0.0, t) for t in own), strict=True))
+
+
+def _inside(inner: Event, outer: Event) -> bool:
+    return bool(inner["tid"] == outer["tid"] and inner["ts"] + inner["dur"] <= outer["ts"] + outer["dur"])
+
+
+if __name__ == "__main__":
+    answer_parent(_work)

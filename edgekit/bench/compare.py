@@ -1,0 +1,150 @@
+"""Which of two models is faster, by how much, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.bench.inputs import BenchInputs
+from edgekit.bench.measure import Plan, Run, Samples, interleave
+from edgekit.bench.statistics import Interval, paired_ratio
+from edgekit.ort.session import Session
+from edgekit.specs import Feeds
+
+MARGIN = 0.03
+_WIDEST = 0.10
+
+
+class Verdict(StrEnum):
+    """What a comparison says about the second of two models."""
+
+    FASTER = "FASTER"
+    SLOWER = "SLOWER"
+    NO_DIFFERENCE = "NO DIFFERENCE"
+    TOO_NOISY = "TOO NOISY"
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """How many times as fast the second of two is: above 1 is faster.
+
+    Attributes:
+        ratio: Median over rounds of first / second.
+        ci95: Its 95 % interval; None with too few rounds.
+        rounds: How many rounds both took part in.
+    """
+
+    ratio: float
+    ci95: Interval | None
+    rounds: int
+
+
+@dataclass(frozen=True)
+class LatencyComparison:
+    """Two models measured in turns on the same inputs."""
+
+    before_ms: float
+    after_ms: float
+    speedup: Speedup
+    verdict: Verdict
+    n: tuple[int, int]
+    provider: str
+    threads: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """`latency_ms` of the contract of `quantize --json`."""
+        return {
+            "before": self.before_ms,
+            "after": self.after_ms,
+            "speedup": self.speedup.ratio,
+            "ci95": None if self.speedup.ci95 is None else list(self.speedup.ci95),
+            "verdict": str(self.verdict),
+            "n": list(self.n),
+            "provider": self.provider,
+            "threads": self.threads,
+        }
+
+
+def speedup(before: Samples, after: Samples) -> Speedup:
+    """How many times as fast `after` is, paired over the rounds that both took part in."""
+    first, second = before.medians_by_round(), after.medians_by_round()
+    shared = sorted(first.keys() & second.keys())
+    if not shared:
+        return Speedup(float(np.median(before.ms) / np.median(after.ms)), None, 0)
+    ratio, interval = paired_ratio(np.array([first[r] for r in shared]), np.array([second[r] for r in shared]))
+    return Speedup(ratio, interval, len(shared))
+
+
+def verdict(found: Speedup, margin: float = MARGIN) -> Verdict:
+    """What may be said of a speed-up.
+
+    A difference counts when the interval excludes 1 and the ratio is beyond the margin: two sessions of the same file
+    differ by a percent or two, because their weights lie elsewhere in memory.
+
+    >>> verdict(Speedup(1.4, (1.35, 1.45), 50))
+    <Verdict.FASTER: 'FASTER'>
+    """
+    if found.ci95 is None:
+        return Verdict.TOO_NOISY
+    low, high = found.ci95
+    if low > 1 and found.ratio > 1 + margin:
+        return Verdict.FASTER
+    if high < 1 and found.ratio < 1 / (1 + margin):
+        return Verdict.SLOWER
+    return Verdict.NO_DIFFERENCE if high / low - 1 <= _WIDEST else Verdict.TOO_NOISY
+
+
+def compare_latency(
+    before: Path,
+    after: Path,
+    feeds: Feeds | None = None,
+    *,
+    threads: int | None = None,
+    seconds: float = 1.0,
+    provider: str = "cpu",
+    batch: int = 1,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> LatencyComparison:
+    """Measure two models in turns, in this process; give it files that have run before.
+
+    Args:
+        before: The original.
+        after: What was made of it; the same inputs.
+        feeds: One feed for both; made from the original's inputs where it is not given.
+        threads: By default all cores that this process may use.
+        seconds: Least time of recorded runs for each.
+        provider: Short name.
+        batch: Of the feed that is made.
+        shapes: Of the feed that is made, for dimensions beyond the batch.
+
+    Raises:
+        ModelError: if one of them does not load or run.
+        ProviderError: if the provider is not there.
+    """
+    sessions = [Session(path, provider, threads=threads) for path in (before, after)]
+    if feeds is None:
+        feeds = BenchInputs(shapes or {}).feeds(sessions[0].inputs, batch)
+    first, second = sessions
+    runs = {"before": runner(first, feeds), "after": runner(second, feeds)}
+    samples = interleave(runs, Plan(min_seconds=seconds, min_runs=10))
+    gain = speedup(samples["before"], samples["after"])
+    return LatencyComparison(
+        before_ms=float(np.median(samples["before"].ms)),
+        after_ms=float(np.median(samples["after"].ms)),
+        speedup=gain,
+        verdict=verdict(gain),
+        n=(samples["before"].n, samples["after"].n),
+        provider=provider,
+        threads=first.threads,
+    )
+
+
+def runner(session: Session, feeds: Feeds) -> Run:
+    """One run of a session on one feed, with nothing of ours inside the clock."""
+    return partial(session.raw.run, [o.name for o in session.outputs], dict(feeds), session.run_options)

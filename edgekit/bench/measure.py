@@ -1,0 +1,181 @@
+"""The measuring loop: several things to run, taken in turns, warmed up first, timed one run at a time."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter_ns
+
+import numpy as np
+
+from edgekit.bench.statistics import MIN_ROUNDS
+from edgekit.errors import ModelError
+from edgekit.ort.session import brief, interrupt_or
+from edgekit.specs import Array
+
+Run = Callable[[], object]
+
+_TURN_NS = 20_000_000  # long enough that a tiny model runs as it does alone, short enough for a hundred rounds in 2 s
+_LONG_TURN_NS = 250_000_000
+_REWARM_NS = 10_000_000  # a run longer than this refills its caches by itself
+_STABLE = 0.03
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When a measurement is long enough.
+
+    Attributes:
+        min_seconds: Least time of recorded runs, for each thing measured.
+        min_runs: Least number of recorded runs, for each.
+        max_seconds: After this a slow thing stops although `min_runs` is not reached.
+        warmup_seconds: Most time of its warm-up, for each; it ends earlier when the runs are stable.
+    """
+
+    min_seconds: float = 2.0
+    min_runs: int = 44
+    max_seconds: float = 60.0
+    warmup_seconds: float = 1.0
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The recorded runs of one thing.
+
+    Attributes:
+        ms: float64 (n,), one latency a run, in the order they ran.
+        rounds: int64 (n,), the round each run belongs to; things measured together share the numbering.
+    """
+
+    ms: Array
+    rounds: Array
+
+    @property
+    def n(self) -> int:
+        """Number of recorded runs."""
+        return len(self.ms)
+
+    def medians_by_round(self) -> dict[int, float]:
+        """The median latency of each round."""
+        edges = np.flatnonzero(np.diff(self.rounds)) + 1
+        parts = np.split(self.ms, edges)
+        return {int(r): float(np.median(p)) for r, p in zip(self.rounds[np.r_[0, edges]], parts, strict=True) if len(p)}
+
+    def round_medians(self) -> Array:
+        """The same without the rounds' numbers: float64 (rounds,)."""
+        return np.array(list(self.medians_by_round().values()))
+
+
+@dataclass
+class Recorder:
+    """What has been recorded of one thing so far; it survives an interruption."""
+
+    run: Run
+    run_ns: int = 0
+    spent_ns: int = 0
+    taken: list[list[int]] = field(default_factory=list)
+    at_round: list[int] = field(default_factory=list)
+
+    @property
+    def n(self) -> int:
+        """Number of recorded runs."""
+        return sum(map(len, self.taken))
+
+    def samples(self) -> Samples:
+        """The runs recorded so far."""
+        ns = np.array([t for turn in self.taken for t in turn], dtype=np.float64)
+        return Samples(ns / 1e6, np.repeat(np.array(self.at_round, dtype=np.int64), list(map(len, self.taken))))
+
+
+def interleave(
+    runs: Mapping[str, Run], plan: Plan | None = None, *, recorders: dict[str, Recorder] | None = None
+) -> dict[str, Samples]:
+    """Time things in turns, A B B A ..., so that what disturbs the machine disturbs all of them alike.
+
+    Args:
+        runs: One callable a thing; the name comes back with its samples.
+        plan: When to stop.
+        recorders: An empty dict that is filled from the start; after a KeyboardInterrupt it holds what was recorded.
+
+    Raises:
+        ModelError: if a run fails.
+    """
+    plan = plan or Plan()
+    kept = {} if recorders is None else recorders
+    kept.update({name: Recorder(run) for name, run in runs.items()})
+    for recorder in kept.values():
+        recorder.run_ns = warm_up(recorder.run, plan.warmup_seconds)
+    with _no_collection():
+        _take_rounds(list(kept.values()), plan)
+    return {name: recorder.samples() for name, recorder in kept.items()}
+
+
+def warm_up(run: Run, seconds: float) -> int:
+    """Run until two windows in a row agree, or for `seconds`; returns one run's nanoseconds."""
+    run_ns = _timed(run, 1)[0]
+    spent, before = 0, math.inf
+    while spent < seconds * 1e9:
+        window = _timed(run, max(3, min(200, int(_TURN_NS // max(run_ns, 1)))))
+        spent += sum(window)
+        run_ns = int(np.median(window))
+        if abs(run_ns - before) <= _STABLE * before:
+            break
+        before = run_ns
+    return max(1, run_ns)
+
+
+def _take_rounds(recorders: list[Recorder], plan: Plan) -> None:
+    turn_ns = max(_TURN_NS, min(_LONG_TURN_NS, max(r.run_ns for r in recorders)))
+    number = 0
+    while active := [r for r in recorders if not _enough(r, plan)]:
+        # every second round backwards, so that nobody always runs after the same neighbour
+        for recorder in active if number % 2 == 0 else reversed(active):
+            _take_turn(recorder, number, turn_ns, alone=len(active) == 1)
+        number += 1
+
+
+def _take_turn(recorder: Recorder, number: int, turn_ns: int, *, alone: bool) -> None:
+    count = max(1, min(1000, turn_ns // recorder.run_ns))
+    if not alone and recorder.run_ns < _REWARM_NS:
+        _timed(recorder.run, 1 + min(20, count // 20))  # unrecorded: the others' turn emptied the caches
+    taken = _timed(recorder.run, count)
+    recorder.taken.append(taken)
+    recorder.at_round.append(number)
+    recorder.spent_ns += sum(taken)
+
+
+def _enough(recorder: Recorder, plan: Plan) -> bool:
+    spent = recorder.spent_ns / 1e9
+    if spent >= plan.max_seconds:
+        return True
+    return spent >= plan.min_seconds and recorder.n >= plan.min_runs and len(recorder.taken) >= MIN_ROUNDS
+
+
+def _timed(run: Run, count: int) -> list[int]:
+    """Nanoseconds of `count` runs; nothing but the call stands between the two clock readings."""
+    taken = [0] * count
+    try:
+        for i in range(count):
+            start = perf_counter_ns()
+            run()
+            taken[i] = perf_counter_ns() - start
+    except Exception as error:
+        interrupt_or(error)
+        raise ModelError(f"the model failed to run: {brief(error)}") from error
+    return taken
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python's garbage collector out of the timings."""
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -1,0 +1,210 @@
+"""What is asked of a benchmark and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgekit.bench.measure import Plan, Samples
+from edgekit.bench.statistics import Latency
+from edgekit.errors import ModelError
+from edgekit.machine import available_cores
+from edgekit.ort.providers import require_provider
+from edgekit.specs import Feeds
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """What to measure and for how long.
+
+    Attributes:
+        providers: Short names; each is measured strictly, none falls back.
+        batches: Batch sizes; empty means the one that the model fixes, or 1.
+        threads: Intra-op threads; None means all cores that this process may use.
+        shapes: Whole shapes by input name, for what the model leaves open beyond the batch.
+        feeds: Real values, one array an input; axis 0 is repeated or cut to the batch.
+        min_seconds: Least time of recorded runs, for each row.
+        min_runs: Least number of recorded runs, for each row; 44 are needed to tell p90.
+        max_seconds: A slow row stops after this, although `min_runs` is not reached.
+        warmup_seconds: Most time of warm-up, for each row.
+        seed: Of generated inputs.
+        timeout_s: A cold start that takes longer is given up.
+    """
+
+    providers: tuple[str, ...] = ("cpu",)
+    batches: tuple[int, ...] = ()
+    threads: int | None = None
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    feeds: Feeds | None = None
+    min_seconds: float = 2.0
+    min_runs: int = 44
+    max_seconds: float = 60.0
+    warmup_seconds: float = 1.0
+    seed: int = 0
+    timeout_s: float = 600.0
+
+    def check(self) -> None:
+        """Refuse what cannot be measured, before anything is loaded.
+
+        Raises:
+            ProviderError: for a provider that is unknown or not in the installed ONNX Runtime.
+            ModelError: for a batch, a number of threads or a time below its least value.
+        """
+        for name in self.providers:
+            require_provider(name)
+        bad = [b for b in self.batches if b < 1]
+        if bad:
+            raise ModelError(f"batch {bad[0]} cannot be measured; a batch has at least 1 sample")
+        if self.threads is not None and self.threads < 1:
+            raise ModelError(f"{self.threads} threads cannot run anything; give 1 to {available_cores()}")
+        if min(self.min_seconds, self.min_runs, self.max_seconds, self.timeout_s) <= 0:
+            raise ModelError("seconds and runs of a benchmark must be above 0")
+
+    @property
+    def thread_count(self) -> int:
+        """The threads that will be used."""
+        return self.threads if self.threads is not None else available_cores()
+
+    @property
+    def plan(self) -> Plan:
+        """When each row is long enough."""
+        return Plan(self.min_seconds, self.min_runs, self.max_seconds, self.warmup_seconds)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What one provider ran.
+
+    Attributes:
+        nodes: Nodes of the optimised graph, those of subgraphs that ran included.
+        time_share: Their share of the time of all nodes, 0 to 1.
+    """
+
+    nodes: int
+    time_share: float
+
+
+@dataclass(frozen=True)
+class OperatorTime:
+    """What the nodes of one operator take together, as a share of the time of all nodes."""
+
+    op_type: str
+    provider: str
+    nodes: int
+    time_share: float
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """What a process that starts from nothing sees.
+
+    Attributes:
+        batch: The batch that was run.
+        session_ms: Creation of the session, with graph optimisation and engine builds, without Python's imports.
+        first_run_ms: The first run, with lazy allocations and kernel selection.
+        baseline_rss_bytes: Peak resident memory before the session: Python and the libraries.
+        load_rss_bytes: Peak after the session was created.
+        peak_rss_bytes: Peak after the first runs.
+        memcpy_nodes: Copies between devices in the graph that ran.
+        operators: The operators that take most of the time, largest first.
+        inputs: Type and shape of each input.
+    """
+
+    batch: int
+    session_ms: float
+    first_run_ms: float
+    baseline_rss_bytes: int
+    load_rss_bytes: int
+    peak_rss_bytes: int
+    providers_used: tuple[str, ...]
+    placement: Mapping[str, Placement]
+    memcpy_nodes: int
+    operators: tuple[OperatorTime, ...]
+    inputs: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """One model on one provider at one batch size."""
+
+    model: str
+    provider: str
+    threads: int
+    cold: ColdStart
+    latency_ms: Latency
+    size_bytes: int
+    samples: Samples
+    input_source: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def batch(self) -> int:
+        """Samples in one run."""
+        return self.cold.batch
+
+    @property
+    def throughput_per_s(self) -> float:
+        """Samples a second of one stream at the median latency."""
+        return 1000 * self.batch / self.latency_ms.p50
+
+    def as_dict(self, *, samples: bool = False) -> dict[str, Any]:
+        """A row of `bench --json`; with `samples`, every recorded latency too."""
+        cold = self.cold
+        row: dict[str, Any] = {
+            "model": self.model,
+            "provider": self.provider,
+            "providers_used": list(cold.providers_used),
+            "placement": {name: vars(p) for name, p in cold.placement.items()},
+            "memcpy_nodes": cold.memcpy_nodes,
+            "operators": [vars(o) for o in cold.operators],
+            "batch": self.batch,
+            "threads": self.threads,
+            "n": self.samples.n,
+            "latency_ms": self.latency_ms.as_dict(),
+            "throughput_per_s": self.throughput_per_s,
+            "session_ms": cold.session_ms,
+            "first_run_ms": cold.first_run_ms,
+            "peak_rss_bytes": cold.peak_rss_bytes,
+            "load_rss_bytes": cold.load_rss_bytes,
+            "baseline_rss_bytes": cold.baseline_rss_bytes,
+            "size_bytes": self.size_bytes,
+            "inputs": dict(cold.inputs),
+            "input_source": self.input_source,
+            "notes": list(self.notes),
+        }
+        return {**row, "samples_ms": self.samples.ms.tolist()} if samples else row
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """Every row, and once what holds for all of them.
+
+    Attributes:
+        rows: In the order of providers, models, batches.
+        machine: What the machine is.
+        notes: What disturbed the measurement, and what was asked for beyond reason.
+        complete: False when the user stopped it; the rows then hold what was recorded until then.
+    """
+
+    rows: tuple[BenchRow, ...]
+    machine: Mapping[str, object]
+    notes: tuple[str, ...] = ()
+    complete: bool = True
+
+    def as_dict(self, *, samples: bool = False) -> dict[str, Any]:
+        """What JSON holds."""
+        return {
+            "rows": [row.as_dict(samples=samples) for row in self.rows],
+            "machine": dict(self.machine),
+            "notes": list(self.notes),
+            "complete": self.complete,
+        }
+
+
+class BenchInterrupted(KeyboardInterrupt):
+    """The user stopped a benchmark; `report` holds what was measured until then."""
+
+    def __init__(self, report: BenchReport) -> None:
+        super().__init__("benchmark interrupted")
+        self.report = report

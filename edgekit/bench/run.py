@@ -1,0 +1,105 @@
+"""A benchmark from request to report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit import machine
+from edgekit.bench.cold import cold_start
+from edgekit.bench.compare import runner
+from edgekit.bench.inputs import BenchInputs
+from edgekit.bench.measure import Recorder, Run, Samples, interleave
+from edgekit.bench.noise import disturbances, look, row_notes, thread_notes
+from edgekit.bench.records import BenchInterrupted, BenchReport, BenchRequest, BenchRow, ColdStart
+from edgekit.bench.statistics import summarise
+from edgekit.errors import ModelError
+from edgekit.graph.read import size_bytes
+from edgekit.ort.session import Session
+from edgekit.progress import track
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One row to be measured."""
+
+    model: Path
+    provider: str
+    cold: ColdStart
+
+
+def bench_models(models: Sequence[Path], request: BenchRequest | None = None) -> BenchReport:
+    """Measure models on providers at batch sizes; everything on one provider is measured in turns.
+
+    Args:
+        models: Paths of .onnx files.
+        request: What to measure; the defaults of BenchRequest where it is not given.
+
+    Raises:
+        ModelError: if a model is not there, does not load, crashes, hangs, or does not take the batch or the shapes.
+        ProviderError: if a provider is unknown, not in the installed ONNX Runtime, or does not load.
+        BenchInterrupted: when the user stops it; its `report` holds what was measured.
+    """
+    request = request or BenchRequest()
+    request.check()
+    if not models:
+        raise ModelError("no model to measure; give the path of an .onnx file")
+    sizes = {model: size_bytes(model) for model in models}
+    notes = list(thread_notes(request.thread_count))
+    rows: list[BenchRow] = []
+    try:
+        for provider in dict.fromkeys(request.providers):
+            _measure_provider(models, provider, request, sizes, rows, notes)
+    except KeyboardInterrupt:
+        raise BenchInterrupted(_report(rows, notes, complete=False)) from None
+    return _report(rows, notes, complete=True)
+
+
+def _measure_provider(
+    models: Sequence[Path],
+    provider: str,
+    request: BenchRequest,
+    sizes: dict[Path, int],
+    rows: list[BenchRow],
+    notes: list[str],
+) -> None:
+    """Add a provider's rows and notes, also when it is interrupted."""
+    wanted = [(model, batch) for model in models for batch in (request.batches or (None,))]
+    cases = [
+        _Case(model, provider, cold_start(model, provider, batch, request))
+        for model, batch in track(wanted, f"cold starts on {provider}", total=len(wanted))
+    ]
+    runs = {str(i): _prepared(case, request) for i, case in enumerate(cases)}
+    recorders: dict[str, Recorder] = {}
+    before = look()
+    try:
+        interleave(runs, request.plan, recorders=recorders)
+    finally:
+        notes += [f"{provider}: {text}" for text in disturbances(before, look())]
+        taken = [(case, recorders[str(i)].samples()) for i, case in enumerate(cases) if str(i) in recorders]
+        rows += [_row(case, samples, sizes[case.model], request) for case, samples in taken if samples.n]
+
+
+def _prepared(case: _Case, request: BenchRequest) -> Run:
+    session = Session(case.model, case.provider, threads=request.thread_count)
+    inputs = BenchInputs(request.shapes, request.feeds, request.seed)
+    return runner(session, inputs.feeds(session.inputs, case.cold.batch))
+
+
+def _row(case: _Case, samples: Samples, size: int, request: BenchRequest) -> BenchRow:
+    return BenchRow(
+        model=str(case.model),
+        provider=case.provider,
+        threads=request.thread_count,
+        cold=case.cold,
+        latency_ms=summarise(samples.ms, samples.round_medians()),
+        size_bytes=size,
+        samples=samples,
+        input_source=BenchInputs(request.shapes, request.feeds).source,
+        notes=tuple(row_notes(samples, request.min_runs)),
+    )
+
+
+def _report(rows: list[BenchRow], notes: list[str], *, complete: bool) -> BenchReport:
+    return BenchReport(tuple(rows), machine.facts(), tuple(notes), complete)
