@@ -26,63 +26,13 @@ from edgekit.specs import Array
 
 _GROWTH_BYTES = 1024  # a folded result may be this much larger than the constants that it makes superfluous
 _RESULT_ELEMENTS = 1 << 24
-_FOLDED_OPS = frozenset(
-    # fmt: off
-    (
-        "Abs",
-        "Add",
-        "And",
-        "Cast",
-        "Ceil",
-        "Concat",
-        "ConstantOfShape",
-        "Div",
-        "Equal",
-        "Exp",
-        "Expand",
-        "Flatten",
-        "Floor",
-        "Gather",
-        "GatherElements",
-        "GatherND",
-        "Greater",
-        "GreaterOrEqual",
-        "Identity",
-        "Less",
-        "LessOrEqual",
-        "Log",
-        "Max",
-        "Min",
-        "Mod",
-        "Mul",
-        "Neg",
-        "Not",
-        "Or",
-        "Pow",
-        "Range",
-        "Reciprocal",
-        "ReduceMax",
-        "ReduceMin",
-        "ReduceProd",
-        "ReduceSum",
-        "Reshape",
-        "ScatterND",
-        "Shape",
-        "Sign",
-        "Size",
-        "Slice",
-        "Sqrt",
-        "Squeeze",
-        "Sub",
-        "Tile",
-        "Transpose",
-        "Trilu",
-        "Unsqueeze",
-        "Where",
-        "Xor",
-    )
-    # fmt: on
-)
+_FOLDED = """
+    Abs Add And Cast Ceil Concat ConstantOfShape Div Equal Exp Expand Flatten Floor Gather GatherElements GatherND
+    Greater GreaterOrEqual Identity Less LessOrEqual Log Max Min Mod Mul Neg Not Or Pow Range Reciprocal ReduceMax
+    ReduceMin ReduceProd ReduceSum Reshape ScatterND Shape Sign Size Slice Sqrt Squeeze Sub Tile Transpose Trilu
+    Unsqueeze Where Xor
+"""
+_FOLDED_OPS = frozenset(_FOLDED.split())
 _KINDS: dict[str, Callable[[onnx.AttributeProto], Array]] = {
     "value_float": lambda a: np.array(a.f, np.float32),
     "value_floats": lambda a: np.array(a.floats, np.float32),
