@@ -1,0 +1,171 @@
+"""Streaming calibration: one pass over the data, a histogram a tensor, memory that does not grow with the samples."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+
+from edgekit.compress.quantize.observers import Method, Observation, Range
+from edgekit.data.split import Split
+from edgekit.errors import CompressError
+from edgekit.files import digest, write_json
+from edgekit.ort import Session
+from edgekit.progress import track
+from edgekit.specs import TensorSpec
+
+GROUP_BYTES = 64 << 20
+_FORMAT = 1
+
+
+def calibrate(
+    model: onnx.ModelProto | Path,
+    split: Split,
+    tensors: Sequence[str],
+    *,
+    method: Method = "mse",
+    percentile: float = 99.99,
+    batch: int = 16,
+    work: Path | None = None,
+) -> dict[str, Range]:
+    """The range of every tensor that a calibrator chooses from one pass over the data.
+
+    Args:
+        model: A float model.
+        split: Its calibration data.
+        tensors: Names of float tensors: inputs, or outputs of nodes of the main graph.
+        method: "minmax", "percentile", "entropy" or "mse".
+        percentile: For "percentile".
+        batch: Samples a run, at most; fewer where a run's tensors would exceed 64 MiB.
+        work: Where observations are kept for the next run; None keeps none.
+
+    Raises:
+        DataError: if the data does not fit the model.
+        CompressError: for no tensors, or a tensor that the model does not have.
+    """
+    seen = observe(model, split, tensors, batch=batch, work=work)
+    return {name: found.range(method, percentile=percentile) for name, found in seen.items()}
+
+
+def observe(
+    model: onnx.ModelProto | Path, split: Split, tensors: Sequence[str], *, batch: int = 16, work: Path | None = None
+) -> dict[str, Observation]:
+    """What every tensor held; every method's ranges follow from it without another pass.
+
+    Raises:
+        DataError: if the data does not fit the model.
+        CompressError: for no tensors, or a tensor that the model does not have.
+    """
+    proto = onnx.load(str(model)) if isinstance(model, Path) else model
+    wanted = list(dict.fromkeys(tensors))
+    _check_tensors(proto, wanted)
+    stored = None if work is None else work / f"calibration-{_key(proto, split, wanted)[:24]}.json"
+    if stored is not None and stored.is_file():
+        return _read(stored)
+    seen = _stream(proto, split, wanted, batch)
+    if stored is not None:
+        write_json(stored, {"format": _FORMAT, "tensors": {name: o.to_json() for name, o in seen.items()}})
+    return seen
+
+
+def _stream(model: onnx.ModelProto, split: Split, wanted: list[str], batch: int) -> dict[str, Observation]:
+    inputs = {i.name for i in model.graph.input}
+    session = Session(with_outputs(model, [t for t in wanted if t not in inputs]).SerializeToString())
+    data = split.matched(session.inputs)
+    groups, size = _groups(session, data, wanted, batch)
+    seen = {name: Observation() for name in wanted}
+    runs = -(-len(data) // (1 if data.whole_feeds else size))
+    for number, group in enumerate(groups):
+        title = f"calibrate {number + 1}/{len(groups)}" if len(groups) > 1 else "calibrate"
+        _run_group(session, track(data.batches(session.inputs, size), title, total=runs), group, seen)
+    return seen
+
+
+def _run_group(session: Session, batches: Iterable, group: list[str], seen: dict[str, Observation]) -> None:  # type: ignore[type-arg]
+    computed = [name for name in group if name not in {i.name for i in session.inputs}]
+    for part in batches:
+        for name in set(group) - set(computed):
+            seen[name].update(part.feeds[name])
+        if computed:
+            for name, array in zip(computed, session.run(part.feeds, computed), strict=True):
+                seen[name].update(array)
+
+
+def with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
+    """A copy of a model whose graph also gives out these tensors."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    present = {o.name for o in copy.graph.output}
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors if name not in present)
+    return copy
+
+
+def _groups(session: Session, data: Split, wanted: list[str], batch: int) -> tuple[list[list[str]], int]:
+    """Tensors in groups, and samples a run, so that what one run gives out stays within GROUP_BYTES."""
+    sizes = _sizes(session, data, wanted)
+    largest = max(max(sizes.values()), 1)
+    total = max(sum(sizes.values()), 1)
+    size = max(1, min(batch, GROUP_BYTES // total if total < GROUP_BYTES else GROUP_BYTES // largest))
+    groups: list[list[str]] = [[]]
+    room = GROUP_BYTES
+    for name in wanted:
+        need = sizes[name] * size
+        if groups[-1] and need > room:
+            groups.append([])
+            room = GROUP_BYTES
+        groups[-1].append(name)
+        room -= need
+    return groups, size
+
+
+def _sizes(session: Session, data: Split, wanted: list[str]) -> dict[str, int]:
+    """Bytes of every tensor for one sample; measured, since declared shapes may be symbolic or wrong."""
+    first = next(iter(data.take(1).batches(session.inputs, 1))).feeds
+    sizes = {}
+    for start in range(0, len(wanted), 16):
+        part = wanted[start : start + 16]
+        computed = [name for name in part if name not in first]
+        arrays = dict(zip(computed, session.run(first, computed), strict=True)) if computed else {}
+        sizes.update({name: (arrays[name] if name in arrays else first[name]).nbytes for name in part})
+    return sizes
+
+
+def _check_tensors(model: onnx.ModelProto, wanted: list[str]) -> None:
+    if not wanted:
+        raise CompressError("calibration was given no tensors to observe; name at least one")
+    known = {i.name for i in model.graph.input} | {o for n in model.graph.node for o in n.output}
+    if missing := [t for t in wanted if t not in known]:
+        raise CompressError(f"calibration: the model has no tensor {missing[0]!r}; take names from its nodes' outputs")
+
+
+def _key(model: onnx.ModelProto, split: Split, wanted: list[str]) -> str:
+    data = hashlib.sha256()
+    for name, array in split.arrays.items():
+        data.update(f"{name} {array.dtype} {array.shape}".encode())
+        for row in array:  # row by row, so that no copy of the whole is made
+            data.update(row.tobytes())
+    proto = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+    return digest([_FORMAT, proto, data.hexdigest(), wanted])
+
+
+def _read(path: Path) -> dict[str, Observation]:
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return {name: Observation.from_json(o) for name, o in stored["tensors"].items()}
+
+
+def input_specs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
+    """What a model's inputs want, as a session tells it."""
+    return Session(model.SerializeToString(), graph_optimization=False).inputs
+
+
+def first_samples(split: Split, count: int, inputs: Sequence[TensorSpec]) -> Split:
+    """At most `count` samples, evenly spread over the data, matched to the inputs."""
+    data = split.matched(inputs)
+    if len(data) <= count:
+        return data
+    rows = [i * len(data) // count for i in range(count)]
+    return replace(data, arrays={k: v[rows] for k, v in data.arrays.items()}, labels=None)

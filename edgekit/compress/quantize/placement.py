@@ -1,0 +1,204 @@
+"""Which nodes run in int8 and which tensors are quantised for them.
+
+Nodes with weights ask for their inputs. Around them, additions, pools and reshapes are taken along only where both
+sides are quantised anyway: a lone Q/DQ pair costs more time than an int8 kernel of such a node saves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import onnx
+from onnx import numpy_helper
+
+from edgekit.compress.technique import ExcludedNode
+from edgekit.graph.read import every_graph
+from edgekit.graph.scopes import attribute
+from edgekit.specs import Array
+
+WEIGHTED = frozenset(("Conv", "Gemm", "MatMul"))
+# Same values in another order or fewer of them: they keep their input's scale, and ONNX Runtime then moves bytes.
+PASSING = frozenset(("Flatten", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"))
+# ONNX Runtime has an int8 kernel for each; every float input must be quantised.
+JOINING = frozenset(("Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"))
+CLIPPING = frozenset(("Clip", "Relu"))
+_QUANTISED_OPS = frozenset(("DequantizeLinear", "QuantizeLinear"))
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which nodes run in int8. Nodes are named by their first output, which is unique in any valid graph.
+
+    Attributes:
+        nodes: First outputs of the nodes that run in int8.
+        tensors: Every quantised tensor, with the tensor whose scale it takes: itself, or the input of a reshape.
+        clipped: Output of a Relu or Clip behind an int8 node -> the output of that node.
+        left: Nodes with weights that stay in float, and why.
+    """
+
+    nodes: frozenset[str] = frozenset()
+    tensors: Mapping[str, str] = field(default_factory=dict)
+    clipped: Mapping[str, str] = field(default_factory=dict)
+    left: tuple[ExcludedNode, ...] = ()
+
+    @property
+    def observed(self) -> list[str]:
+        """The tensors whose ranges are needed."""
+        return list(dict.fromkeys(self.tensors.values()))
+
+
+class Wiring:
+    """Who makes and who reads every tensor of a main graph."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        graph = model.graph
+        self.nodes = list(graph.node)
+        self.producer = {o: n for n in self.nodes for o in n.output if o}
+        self.readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.nodes:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
+        inner = [g for g in every_graph(model) if g is not graph]
+        self.outside = {o.name for o in graph.output} | {i for g in inner for n in g.node for i in n.input}
+        self.outside |= {o.name for g in inner for o in g.output}
+        fed = {i.name for i in graph.input}
+        self.constants = {i.name: i for i in graph.initializer if i.name not in fed}
+
+    def array(self, name: str) -> Array | None:
+        """The value of an initializer that cannot be overridden; None for anything else."""
+        found = self.constants.get(name)
+        return None if found is None else numpy_helper.to_array(found)
+
+    def only_reader(self, tensor: str) -> onnx.NodeProto | None:
+        """The one node that reads a tensor, if nothing else does."""
+        readers = self.readers.get(tensor, [])
+        return readers[0] if len(readers) == 1 and tensor not in self.outside else None
+
+    def is_float(self, name: str) -> bool:
+        """Whether a constant is float32."""
+        return name in self.constants and self.constants[name].data_type == onnx.TensorProto.FLOAT
+
+
+def place(model: onnx.ModelProto, excluded: Iterable[str] = ()) -> Placement:
+    """Choose the nodes that run in int8.
+
+    Args:
+        model: As `graph.normalise` leaves it.
+        excluded: Names of nodes that stay in float.
+    """
+    wiring = Wiring(model)
+    banned = frozenset(excluded)
+    weighted, left = _weighted(wiring, banned)
+    clipped = _clipped(wiring, banned)
+    ends = {before: after for after, before in clipped.items()}
+    possible = _possible(wiring, banned, {ends.get(o, o) for o in weighted}, clipped)
+    wanted = _asked_for(wiring, weighted, ends)
+    nodes = set(weighted)
+    for node in reversed(wiring.nodes):
+        result = node.output[0] if node.output else ""
+        end = ends.get(result, result)
+        if end in wanted and end in possible and result not in weighted and node.op_type in JOINING | PASSING:
+            nodes.add(result)
+            wanted.update(data_inputs(node))
+    return Placement(frozenset(nodes), _scales(wiring, wanted, nodes), _behind(clipped, nodes), tuple(left))
+
+
+def data_inputs(node: onnx.NodeProto) -> list[str]:
+    """The inputs of a node that carry activations."""
+    if node.op_type in ("Add", "Mul", "Concat"):
+        return [i for i in node.input if i]
+    return [node.input[0]]
+
+
+def _weighted(wiring: Wiring, banned: frozenset[str]) -> tuple[set[str], list[ExcludedNode]]:
+    found, left = set(), []
+    for node in wiring.nodes:
+        if node.op_type in WEIGHTED and node.domain in ("", "ai.onnx"):
+            reason = "asked for" if node.name in banned else _obstacle(wiring, node)
+            if reason:
+                left.append(ExcludedNode(node.name, reason))
+            else:
+                found.add(node.output[0])
+    return found, left
+
+
+def _obstacle(wiring: Wiring, node: onnx.NodeProto) -> str:
+    """Why a node with weights cannot run in int8; "" if it can."""
+    producer = wiring.producer.get(node.input[0])
+    if producer is not None and producer.op_type in _QUANTISED_OPS:
+        return "already quantised"
+    if not wiring.is_float(node.input[1]):
+        return "its second input is no float32 constant"
+    if node.input[0] in wiring.constants:
+        return "its first input is a constant"
+    if node.op_type == "MatMul" and len(wiring.constants[node.input[1]].dims) != 2:
+        return "its weight is no matrix"
+    if node.op_type == "Gemm" and not _plain_gemm(node):
+        return "Gemm with alpha, beta or transA has no int8 kernel"
+    return _bias_obstacle(wiring, node)
+
+
+def _plain_gemm(node: onnx.NodeProto) -> bool:
+    return (
+        attribute(node, "alpha", 1.0) == 1.0
+        and attribute(node, "beta", 1.0) == 1.0
+        and not attribute(node, "transA", 0)
+    )
+
+
+def _bias_obstacle(wiring: Wiring, node: onnx.NodeProto) -> str:
+    if len(node.input) < 3 or not node.input[2]:
+        return ""
+    if not wiring.is_float(node.input[2]):
+        return "its bias is no float32 constant"
+    return "" if len(wiring.constants[node.input[2]].dims) == 1 else "its bias is no vector"
+
+
+def _clipped(wiring: Wiring, banned: frozenset[str]) -> dict[str, str]:
+    """Relu and Clip that are the only reader of what they clip: their output -> their input."""
+    return {
+        node.output[0]: node.input[0]
+        for node in wiring.nodes
+        if node.op_type in CLIPPING
+        and node.name not in banned
+        and wiring.only_reader(node.input[0]) is node
+        and getattr(wiring.producer.get(node.input[0]), "op_type", "") not in PASSING
+    }
+
+
+def _possible(wiring: Wiring, banned: frozenset[str], start: set[str], clipped: Mapping[str, str]) -> set[str]:
+    """Every tensor that int8 kernels could make, downstream of the nodes with weights."""
+    possible = set(start)
+    for node in wiring.nodes:
+        if node.name in banned or not node.output:
+            continue
+        joins = node.op_type in JOINING | PASSING and all(i in possible for i in data_inputs(node))
+        if joins or clipped.get(node.output[0]) in possible:
+            possible.add(node.output[0])
+    return possible
+
+
+def _asked_for(wiring: Wiring, weighted: set[str], ends: Mapping[str, str]) -> set[str]:
+    """Inputs of the nodes with weights, and outputs of convolutions: those have no kernel from int8 to float."""
+    wanted = set()
+    for result in weighted:
+        node = wiring.producer[result]
+        wanted.add(node.input[0])
+        if node.op_type == "Conv":
+            wanted.add(ends.get(result, result))
+    return wanted
+
+
+def _scales(wiring: Wiring, wanted: set[str], nodes: set[str]) -> dict[str, str]:
+    scales: dict[str, str] = {name: name for name in sorted(wanted) if name not in wiring.producer}
+    for node in wiring.nodes:
+        for name in node.output:
+            if name in wanted:
+                passes = node.op_type in PASSING and name in nodes
+                scales[name] = scales[node.input[0]] if passes else name
+    return scales
+
+
+def _behind(clipped: Mapping[str, str], nodes: set[str]) -> dict[str, str]:
+    return {after: before for after, before in clipped.items() if before in nodes}

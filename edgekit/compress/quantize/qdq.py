@@ -1,0 +1,242 @@
+"""Writing Q/DQ pairs: small files, in the shapes that ONNX Runtime fuses into int8 kernels.
+
+Source: Jacob et al. 2018, arXiv:1712.05877 (integer arithmetic, int32 biases); Krishnamoorthi 2018, arXiv:1806.08342
+(weights per output channel).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from edgekit.compress.quantize.observers import Range
+from edgekit.compress.quantize.placement import WEIGHTED, Placement, Wiring, data_inputs
+from edgekit.graph.scopes import attribute
+from edgekit.specs import Array
+
+_INT32_ROOM = 2.0**30
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How numbers are represented.
+
+    Attributes:
+        signed: int8 activations rather than uint8.
+        symmetric: Activations have their zero in the middle.
+        per_channel: One weight scale an output channel.
+        weight_bits: 8, or 7 where sums of u8 x s8 products saturate.
+        integer_bias: Biases as int32; TensorRT wants them in float.
+    """
+
+    signed: bool = False
+    symmetric: bool = False
+    per_channel: bool = True
+    weight_bits: int = 8
+    integer_bias: bool = True
+
+    @property
+    def lowest(self) -> int:
+        """The smallest quantised activation."""
+        return -128 if self.signed else 0
+
+    @property
+    def weight_peak(self) -> int:
+        """The largest magnitude of a quantised weight."""
+        return int(2 ** (self.weight_bits - 1)) - 1
+
+
+def activation_scale(found: Range, scheme: Scheme) -> tuple[np.float32, int]:
+    """(scale, zero point) of a range: value is about (q - zero_point) * scale."""
+    low, high = min(found.low, 0.0), max(found.high, 0.0)
+    if scheme.symmetric:
+        scale = np.float32(max(-low, high) / 127) or np.float32(1)
+        return scale, scheme.lowest + 128
+    scale = np.float32((high - low) / 255) or np.float32(1)
+    return scale, scheme.lowest + int(np.clip(np.rint(-low / scale), 0, 255))
+
+
+def quantize_weight(weight: Array, axis: int | None, peak: int, floor: Array | float = 0.0) -> tuple[Array, Array]:
+    """Quantise a weight symmetrically to int8.
+
+    Args:
+        weight: float32.
+        axis: The axis of output channels; None for one scale.
+        peak: The largest magnitude of a quantised weight: 127, or 63 for 7 bits.
+        floor: Scales are at least this, one number or (channels,).
+
+    Returns:
+        (q, scale): int8 of weight's shape, and float32 (channels,) or ().
+    """
+    others = None if axis is None else tuple(i for i in range(weight.ndim) if i != axis % weight.ndim)
+    largest = np.abs(weight).max(axis=others) if weight.size else np.zeros(())
+    scale = np.maximum(largest / peak, np.max(floor) if axis is None else floor)
+    scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
+    shape = [1] * weight.ndim
+    if axis is not None:
+        shape[axis] = -1
+    q = np.rint(weight / scale.reshape(shape) if axis is not None else weight / scale)
+    return np.clip(q, -peak, peak).astype(np.int8), scale
+
+
+def weight_axis(node: onnx.NodeProto) -> int:
+    """The axis of a node's weight that counts its output channels."""
+    if node.op_type == "Conv" or (node.op_type == "Gemm" and attribute(node, "transB", 0)):
+        return 0
+    return 1
+
+
+def write_qdq(
+    model: onnx.ModelProto, placement: Placement, ranges: Mapping[str, Range], scheme: Scheme
+) -> onnx.ModelProto:
+    """A copy of a model with Q/DQ pairs and int8 weights where the placement says so.
+
+    Args:
+        model: A float model of opset 13 or newer.
+        placement: What to quantise.
+        ranges: One a tensor of `placement.observed`.
+        scheme: How numbers are represented.
+    """
+    return _Writer(model, placement, ranges, scheme).write()
+
+
+class _Writer:
+    def __init__(
+        self, model: onnx.ModelProto, placement: Placement, ranges: Mapping[str, Range], scheme: Scheme
+    ) -> None:
+        self.model = onnx.ModelProto()
+        self.model.CopyFrom(model)
+        self.wiring = Wiring(self.model)
+        self.placement, self.scheme = placement, scheme
+        self.scales = {t: activation_scale(ranges[of], scheme) for t, of in placement.tensors.items()}
+        self.dropped = {a: b for a, b in placement.clipped.items() if a in self.scales and self._saturates(a, ranges)}
+        self.nodes: list[onnx.NodeProto] = []
+        self.names = set(self.wiring.producer) | {i.name for i in self.model.graph.input} | set(self.wiring.constants)
+        self.stored: dict[bytes, str] = {}
+        self.weights: dict[tuple[str, int | None, bytes], tuple[str, Array]] = {}
+        self.read_as: dict[str, str] = {}  # float tensor -> what int8 nodes read instead
+
+    def write(self) -> onnx.ModelProto:
+        graph = self.model.graph
+        for given in graph.input:
+            if given.name in self.scales:
+                self._after_float(given.name)
+        raw = {before: self._raw_name(after) for after, before in self.dropped.items()}
+        for node in self.wiring.nodes:
+            if node.output and node.output[0] in self.dropped:
+                self._pair(raw[node.input[0]], node.output[0])
+            else:
+                self._emit(node, raw)
+        del graph.node[:], graph.value_info[:]
+        graph.node.extend(self.nodes)
+        _drop_unused(self.model)
+        return self.model
+
+    def _emit(self, node: onnx.NodeProto, raw: Mapping[str, str]) -> None:
+        runs_int8 = bool(node.output) and node.output[0] in self.placement.nodes
+        if runs_int8:
+            self._quantise_inputs(node)
+        self.nodes.append(node)
+        clips_int8 = bool(node.output) and node.output[0] in self.placement.clipped
+        for i, name in enumerate(node.output):
+            if name in raw:
+                node.output[i] = raw[name]
+            elif name in self.scales and (runs_int8 or clips_int8):
+                node.output[i] = self._raw_name(name)
+                self._pair(node.output[i], name)
+            elif name in self.scales:
+                self._after_float(name)
+
+    def _quantise_inputs(self, node: onnx.NodeProto) -> None:
+        data = set(data_inputs(node))
+        for i, name in enumerate(node.input):
+            if name in data:
+                node.input[i] = self.read_as.get(name, name)
+                source = name
+        if node.op_type in WEIGHTED:
+            self._quantise_weights(node, float(self.scales[source][0]))
+
+    def _quantise_weights(self, node: onnx.NodeProto, input_scale: float) -> None:
+        axis = weight_axis(node) if self.scheme.per_channel else None
+        bias = self.wiring.array(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+        floor = np.abs(bias) / (input_scale * _INT32_ROOM) if bias is not None else np.zeros(())
+        node.input[1], scale = self._weight(node.input[1], axis, floor)
+        if bias is not None and self.scheme.integer_bias:
+            bias_scale = np.broadcast_to(np.float32(input_scale) * scale, bias.shape).astype(np.float32)
+            q = np.rint(bias / bias_scale.astype(np.float64)).astype(np.int32)
+            node.input[2] = self._dequantised(q, bias_scale if axis is not None else bias_scale[:1].reshape(()), 0)
+
+    def _weight(self, name: str, axis: int | None, floor: Array) -> tuple[str, Array]:
+        key = (name, axis, floor.tobytes())
+        if key not in self.weights:
+            weight = self.wiring.array(name)
+            q, scale = quantize_weight(np.asarray(weight), axis, self.scheme.weight_peak, floor)
+            self.weights[key] = (self._dequantised(q, scale, axis or 0), scale)
+        return self.weights[key]
+
+    def _dequantised(self, q: Array, scale: Array, axis: int) -> str:
+        result = self._name("w")
+        inputs = [self._constant(q), self._constant(scale)]
+        extra = {"axis": axis} if scale.ndim else {}
+        self.nodes.append(helper.make_node("DequantizeLinear", inputs, [result], **extra))
+        return result
+
+    def _after_float(self, name: str) -> None:
+        self.read_as[name] = self._name("d")
+        self._pair(name, self.read_as[name])
+
+    def _pair(self, source: str, result: str) -> None:
+        scale, zero = self.scales[result if result in self.scales else source]
+        kind = np.int8 if self.scheme.signed else np.uint8
+        parameters = [self._constant(np.array(scale, np.float32)), self._constant(np.array(zero, kind))]
+        middle = self._name("q")
+        self.nodes.append(helper.make_node("QuantizeLinear", [source, *parameters], [middle]))
+        self.nodes.append(helper.make_node("DequantizeLinear", [middle, *parameters], [result]))
+
+    def _saturates(self, clip: str, ranges: Mapping[str, Range]) -> bool:
+        """Whether the quantised type ends exactly where a Relu or Clip does, so that the node is not needed."""
+        scale, zero = self.scales[clip]
+        bottom, top = clip_bounds(self.wiring, self.wiring.producer[clip])
+        highest = (255 + self.scheme.lowest - zero) * float(scale)
+        return bottom == 0 and zero == self.scheme.lowest and highest <= top * (1 + 1e-6)
+
+    def _raw_name(self, name: str) -> str:
+        return self._name("f") if name else name
+
+    def _name(self, prefix: str) -> str:
+        number = len(self.names)
+        while f"{prefix}{number}" in self.names:
+            number += 1
+        self.names.add(f"{prefix}{number}")
+        return f"{prefix}{number}"
+
+    def _constant(self, value: Array) -> str:
+        key = f"{value.dtype}{value.shape}".encode() + value.tobytes()
+        if key not in self.stored:
+            self.stored[key] = self._name("c")
+            self.model.graph.initializer.append(numpy_helper.from_array(value, self.stored[key]))
+        return self.stored[key]
+
+
+def clip_bounds(wiring: Wiring, node: onnx.NodeProto) -> tuple[float, float]:
+    """(bottom, top) of a Relu or Clip; NaN where a bound is computed."""
+    if node.op_type == "Relu":
+        return 0.0, float("inf")
+    bounds = [-float("inf"), float("inf")]
+    for i in (1, 2):
+        if len(node.input) > i and node.input[i]:
+            value = wiring.array(node.input[i])
+            bounds[i - 1] = float("nan") if value is None else float(value.reshape(-1)[0])
+    return bounds[0], bounds[1]
+
+
+def _drop_unused(model: onnx.ModelProto) -> None:
+    wiring = Wiring(model)
+    used = set(wiring.readers) | wiring.outside | {i.name for i in model.graph.input}
+    kept = [i for i in model.graph.initializer if i.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)

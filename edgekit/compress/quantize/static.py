@@ -1,0 +1,156 @@
+"""Static quantisation: int8 weights and activations, ranges from calibration data.
+
+Source: Jacob et al. 2018, arXiv:1712.05877; Nagel et al. 2021, arXiv:2106.08295, for the order of the steps.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import Any, Literal
+
+import onnx
+from pydantic import Field
+
+from edgekit.compress.quantize.calibration import first_samples, input_specs, observe
+from edgekit.compress.quantize.observers import Method, Observation, Range
+from edgekit.compress.quantize.placement import Placement, place
+from edgekit.compress.quantize.pooling import pool_by_mean
+from edgekit.compress.quantize.qdq import Scheme, write_qdq
+from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepResult, Target, technique
+from edgekit.errors import CompressError
+from edgekit.files import replacing
+from edgekit.graph.normalise import normalise
+from edgekit.graph.read import data_files, read_model
+from edgekit.graph.write import write_model
+
+MIN_OPSET = 13  # scales per channel
+_OFF_LIMITS = "its activations reach the limits of float, as masks do"
+
+
+class CalibrationConfig(StepConfig):
+    """How ranges of activations are found.
+
+    Attributes:
+        samples: How many samples are looked at, evenly spread over the data.
+        method: How a range is chosen from what was seen.
+        percentile: Share of the values inside the range, in percent; for "percentile".
+    """
+
+    samples: int = Field(512, ge=1)
+    method: Method = "mse"
+    percentile: float = Field(99.99, gt=50, le=100)
+
+
+class StaticConfig(StepConfig):
+    """Static quantisation.
+
+    Attributes:
+        calibration: How ranges of activations are found.
+        per_channel: One weight scale an output channel.
+        symmetric: Activations have their zero in the middle; TensorRT always gets it so.
+        activations: "auto" is what the target's kernels are fast for.
+        reduce_range: 7-bit weights, for CPUs whose u8 x s8 sums saturate; "auto" follows the target.
+    """
+
+    quantize: Literal["static"] = "static"
+    calibration: CalibrationConfig = CalibrationConfig()
+    per_channel: bool = True
+    symmetric: bool = False
+    activations: Literal["auto", "uint8", "int8"] = "auto"
+    reduce_range: bool | Literal["auto"] = "auto"
+
+
+@technique(
+    StaticConfig,
+    stage="onnx",
+    summary="int8 weights and activations, ranges from calibration data",
+    paper="Jacob et al. 2018, arXiv:1712.05877",
+    needs_calibration=True,
+)
+def quantize_static(config: StaticConfig, step: OnnxStep) -> StepResult:
+    """Quantise a model to int8 Q/DQ form; what ONNX Runtime would not run in int8 stays in float.
+
+    Raises:
+        CompressError: if no calibration data was given.
+    """
+    if step.calibration is None:
+        raise CompressError("static quantisation observes activations on calibration data; give --calibration DATA")
+    model = prepare(read_model(step.model))
+    placement = place(model, step.excluded)
+    if not placement.nodes:
+        return _unchanged(step, placement.left)
+    inputs = input_specs(model)
+    data = first_samples(step.calibration, config.calibration.samples, inputs)
+    scheme = scheme_for(config, step.target)
+    ranges = choose_ranges(observe(model, data, placement.observed, work=step.work), config.calibration, scheme)
+    placement, given_up = place_finite(model, step.excluded, ranges)
+    left = tuple(replace(n, reason=_OFF_LIMITS) if n.name in given_up else n for n in placement.left)
+    if not placement.nodes:
+        return _unchanged(step, left)
+    written = write_qdq(model, placement, ranges, scheme)
+    write_model(written, step.out, feeds=next(iter(data.batches(inputs, 1))).feeds)
+    reason = f"{len(placement.nodes)} nodes run in int8 on ranges of {len(data)} samples"
+    return StepResult(True, reason, left, _details(placement, scheme, config, len(data)))
+
+
+def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model in the form that placement understands, at an opset that has scales per channel."""
+    result = normalise(model, min_opset=MIN_OPSET)
+    pool_by_mean(result)
+    return result
+
+
+def scheme_for(config: StaticConfig, target: Target) -> Scheme:
+    """How numbers are represented for a target: unsigned on x86 and the web, symmetric and signed for NVIDIA."""
+    nvidia = target in ("cuda", "tensorrt")
+    signed = config.activations == "int8" or (config.activations == "auto" and (nvidia or target == "arm"))
+    reduce = target == "cpu-no-vnni" if config.reduce_range == "auto" else config.reduce_range
+    return Scheme(
+        signed=signed or nvidia,
+        symmetric=config.symmetric or nvidia,
+        per_channel=config.per_channel,
+        weight_bits=7 if reduce else 8,
+        integer_bias=not nvidia,
+    )
+
+
+def choose_ranges(seen: dict[str, Observation], calibration: CalibrationConfig, scheme: Scheme) -> dict[str, Range]:
+    """The range of every observed tensor."""
+    chosen = {"percentile": calibration.percentile, "symmetric": scheme.symmetric}
+    return {name: found.range(calibration.method, **chosen) for name, found in seen.items()}
+
+
+def place_finite(
+    model: onnx.ModelProto, excluded: frozenset[str], ranges: dict[str, Range]
+) -> tuple[Placement, frozenset[str]]:
+    """A placement without the tensors that reach the float limits, as masks do, and the nodes given up for that."""
+    given_up: frozenset[str] = frozenset()
+    while True:
+        placement = place(model, excluded | given_up)
+        bad = {t for t, of in placement.tensors.items() if not ranges[of].finite}
+        if not bad:
+            return placement, given_up
+        given_up |= {n.name for n in model.graph.node if bad & {*n.input, *n.output}}
+
+
+def _unchanged(step: OnnxStep, left: tuple[ExcludedNode, ...]) -> StepResult:
+    with replacing(step.out) as temporary:
+        for file in (step.model, *data_files(step.model)):
+            shutil.copyfile(file, temporary if file == step.model else temporary.parent / file.name)
+    why = "; ".join(sorted({n.reason for n in left}))
+    reason = "no Conv, Gemm or MatMul with a float32 weight can run in int8" + (f" ({why})" if why else "")
+    return StepResult(False, reason, left)
+
+
+def _details(placement: Placement, scheme: Scheme, config: StaticConfig, samples: int) -> dict[str, Any]:
+    return {
+        "nodes_int8": len(placement.nodes),
+        "tensors_int8": len(placement.tensors),
+        "activations": "int8" if scheme.signed else "uint8",
+        "symmetric": scheme.symmetric,
+        "per_channel": scheme.per_channel,
+        "weight_bits": scheme.weight_bits,
+        "calibration_method": config.calibration.method,
+        "calibration_samples": samples,
+    }
