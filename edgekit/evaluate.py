@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from edgekit.data.split import Split
 from edgekit.errors import DataError
 from edgekit.progress import track
 from edgekit.specs import Array, Feeds, TensorSpec
-from edgekit.tasks.metrics import Metric, MetricValue, summarise
+from edgekit.tasks.metrics import Z_95, Metric, MetricValue, summarise
 
 BATCH = 64
 
@@ -52,6 +52,39 @@ def scores(runner: Runner, split: Split, metric: Metric, *, batch: int = BATCH) 
         outputs = [_head(o, part.n) for o in runner.run(part.feeds)]
         found.append(metric.score(outputs, part.labels, {k: _head(v, part.n) for k, v in part.feeds.items()}))
     return np.concatenate(found) if found else np.empty(0)
+
+
+@dataclass(frozen=True)
+class Drop:
+    """How much worse a model is than another on the same samples; negative if it is better.
+
+    Attributes:
+        value: In the metric's unit.
+        ci95: 95 % interval of the paired difference; None for a metric that is no mean of its scores.
+        n: Number of samples.
+    """
+
+    value: float
+    ci95: tuple[float, float] | None
+    n: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON writes it."""
+        return asdict(self)
+
+
+def paired_drop(metric: Metric, before: Array, after: Array) -> Drop:
+    """The loss of a metric between two models, from their scores of the same samples, float64 (n,) each.
+
+    The interval is that of the mean difference: what both get right or wrong cancels, so it is far narrower than the
+    two intervals apart.
+    """
+    value = metric.drop(metric.reduce(float(before.mean())), metric.reduce(float(after.mean())))
+    if metric.reduce is not float or len(before) < 2:
+        return Drop(value, None, len(before))
+    difference = (before - after) if metric.higher_is_better else (after - before)
+    half = Z_95 * float(difference.std(ddof=1)) / float(np.sqrt(len(difference)))
+    return Drop(value, (value - half, value + half), len(before))
 
 
 def agreement_metric(outputs: Sequence[Array]) -> str:

@@ -1,0 +1,23 @@
+"""Techniques. A new one: one module here, one import line below, one test."""
+
+from edgekit.compress.quantize import static
+from edgekit.compress.technique import (
+    TECHNIQUES,
+    ExcludedNode,
+    OnnxStep,
+    StepConfig,
+    StepResult,
+    Target,
+    Technique,
+)
+
+__all__ = [
+    "TECHNIQUES",
+    "ExcludedNode",
+    "OnnxStep",
+    "StepConfig",
+    "StepResult",
+    "Target",
+    "Technique",
+    "static",
+]

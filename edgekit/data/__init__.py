@@ -7,6 +7,7 @@ from pathlib import Path
 from edgekit.data.dataset import DataSet, DataSource, ImagePreprocessing
 from edgekit.data.digits import DIGITS
 from edgekit.data.fashion_mnist import FASHION_MNIST
+from edgekit.data.npz import npz_source
 from edgekit.data.split import Batch, Split, load_npz
 from edgekit.errors import DataError, unknown
 
@@ -23,6 +24,15 @@ def find_source(name: str) -> DataSource:
         return SOURCES[name]
     except KeyError:
         raise DataError(unknown("data", name, SOURCES) + "; or the path of an .npz") from None
+
+
+def resolve_source(data: str) -> DataSource:
+    """The source that a recipe's `data` names: a named data set, or an .npz with labels.
+
+    Raises:
+        DataError: if there is none.
+    """
+    return npz_source(Path(data)) if data.endswith(".npz") else find_source(data)
 
 
 def load_split(data: str, split: str) -> Split:

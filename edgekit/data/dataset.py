@@ -63,7 +63,7 @@ class DataSet:
         task: Name of the task that its labels are for.
         inputs: What a model gets; axis 0 is the batch.
         classes: Names of the classes, in the order of the labels.
-        preprocessing: What was done to the stored samples.
+        preprocessing: What was done to the stored samples; None where they go in as they are.
         splits: "train", "calibration", "validation" and "test": disjoint, the same on every machine.
     """
 
@@ -71,7 +71,7 @@ class DataSet:
     task: str
     inputs: tuple[TensorSpec, ...]
     classes: tuple[str, ...]
-    preprocessing: ImagePreprocessing
+    preprocessing: ImagePreprocessing | None
     splits: dict[str, Split]
 
 
@@ -96,22 +96,19 @@ class DataSource:
     fingerprint: Callable[[Path | None], str]
 
 
-def split_images(
-    pixels: Array, labels: Array, preprocessing: ImagePreprocessing, sizes: dict[str, int], input_name: str = "image"
-) -> dict[str, Split]:
+def split_samples(samples: Array, labels: Array, sizes: dict[str, int], input_name: str = "image") -> dict[str, Split]:
     """Shuffle with the fixed seed and cut into disjoint splits of these sizes, in this order.
 
     Args:
-        pixels: (n, height, width) or (n, height, width, channels).
+        samples: float32 (n, ...), as the model gets them.
         labels: Integers (n,).
-        preprocessing: Applied to every split.
         sizes: Split name -> samples; they add up to at most n.
         input_name: Of the graph's input.
     """
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(pixels))
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(samples))
     splits, start = {}, 0
     for name, size in sizes.items():
         chosen = order[start : start + size]
         start += size
-        splits[name] = Split(name, {input_name: preprocessing(pixels[chosen])}, labels[chosen].astype(np.int64))
+        splits[name] = Split(name, {input_name: samples[chosen]}, labels[chosen].astype(np.int64))
     return splits

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import metadata
 from pathlib import Path
 
-from edgekit.data.dataset import DataSet, DataSource, ImagePreprocessing, split_images
+from edgekit.data.dataset import DataSet, DataSource, ImagePreprocessing, split_samples
 from edgekit.errors import DataError, MissingPackageError
 from edgekit.specs import TensorSpec
 
@@ -38,7 +38,7 @@ def load(directory: Path | None = None) -> DataSet:
         inputs=(TensorSpec("image", "float32", ("batch", 1, 8, 8)),),
         classes=tuple(str(d) for d in range(10)),
         preprocessing=PREPROCESSING,
-        splits=split_images(found.images, found.target, PREPROCESSING, SIZES),
+        splits=split_samples(PREPROCESSING(found.images), found.target, SIZES),
     )
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edgekit.data.dataset import DataSet, DataSource, ImagePreprocessing, split_images
+from edgekit.data.dataset import DataSet, DataSource, ImagePreprocessing, split_samples
 from edgekit.data.split import Split
 from edgekit.errors import DataError
 from edgekit.files import replacing
@@ -64,7 +64,7 @@ def load(directory: Path | None = None) -> DataSet:
     """
     place = locate(directory)
     arrays = {part: _read(place / PARTS[part].name, PARTS[part]) for part in PARTS}
-    splits = split_images(arrays["train images"], arrays["train labels"], PREPROCESSING, SIZES)
+    splits = split_samples(PREPROCESSING(arrays["train images"]), arrays["train labels"], SIZES)
     test = PREPROCESSING(arrays["test images"])
     splits["test"] = Split("test", {"image": test}, arrays["test labels"].astype(np.int64))
     return DataSet(

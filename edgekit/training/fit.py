@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 def card_for(family: str, size: str, data: DataSet) -> ModelCard:
     """The card of a family's model for a data set."""
-    return ModelCard(family, size, data.task, data.name, data.classes, data.inputs, data.preprocessing.as_dict())
+    preprocessing = data.preprocessing.as_dict() if data.preprocessing else {}
+    return ModelCard(family, size, data.task, data.name, data.classes, data.inputs, preprocessing)
 
 
 def training_key(card: ModelCard, config: TrainConfig, fingerprint: str) -> str:

@@ -1,0 +1,98 @@
+"""What a run of a recipe found. results.json is this, as it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from edgekit import __version__
+from edgekit.pipeline.steps import StepRecord
+from edgekit.recipe.model import BASE, AcceptConfig
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """One model of a report: the base or a variant.
+
+    Attributes:
+        name: "base", or the variant's name.
+        path: Of the file, relative to the output directory.
+        sha256: Of the file.
+        size_bytes: With external data.
+        size_ratio: Base / this; above 1 is smaller.
+        metric: Split -> MetricValue as JSON. Choices are made on "validation", reports quote "test".
+        drop: Split -> how much worse than the base, with the interval of the paired difference.
+        bench: One row a provider and batch, as `bench --json` gives it, with the speed-up over the base.
+        steps: What each compression step did.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    size_bytes: int
+    size_ratio: float
+    metric: dict[str, Any]
+    drop: dict[str, Any]
+    bench: list[dict[str, Any]]
+    steps: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole run.
+
+    Attributes:
+        name: Of the recipe.
+        recipe: The recipe with every default filled in.
+        metric: Name of the metric that decides.
+        training: How the base was trained, and its validation metric.
+        export: Exporter, versions and parity.
+        models: The base first, then the variants in the recipe's order.
+        best: The fastest model that keeps the floor on validation data; None if none does.
+        accepted: Whether `best` keeps the floor on test data; None where the recipe asks for none.
+        bench: Notes of the measurement.
+        machine: What the machine is.
+        steps: What ran and what was reused; not part of results.json.
+    """
+
+    name: str
+    recipe: dict[str, Any]
+    metric: str
+    training: dict[str, Any]
+    export: dict[str, Any]
+    models: tuple[ModelResult, ...]
+    best: str | None
+    accepted: bool | None
+    bench: dict[str, Any]
+    machine: dict[str, Any]
+    steps: tuple[StepRecord, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of results.json."""
+        content = {k: v for k, v in asdict(self).items() if k != "steps"}
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "edgekit": __version__,
+            **content,
+            "models": [asdict(m) for m in self.models],
+        }
+
+    def with_steps(self, steps: Sequence[StepRecord]) -> Report:
+        """This report, with what ran to make it."""
+        return replace(self, steps=tuple(steps))
+
+
+def choose_best(models: Sequence[ModelResult], accept: AcceptConfig | None) -> ModelResult | None:
+    """The fastest model whose drop on validation data is within the floor; of equals the smallest.
+
+    Speed is the median latency of the first provider and batch of the recipe. Test data has no say.
+    """
+    floor = accept.max_drop if accept else 0.01
+    keep = [m for m in models if m.drop["validation"]["value"] <= floor]
+    return min(keep, key=lambda m: (m.bench[0]["latency_ms"]["p50"], m.size_bytes), default=None)
+
+
+__all__ = ["BASE", "SCHEMA_VERSION", "ModelResult", "Report", "choose_best"]

@@ -1,0 +1,259 @@
+"""From a recipe to a report. The only place that knows the order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit import __version__, machine
+from edgekit.bench import BenchRequest, bench_models, speedup
+from edgekit.compress import TECHNIQUES, OnnxStep, StepConfig
+from edgekit.data import DataSet, DataSource, resolve_source
+from edgekit.evaluate import paired_drop, scores
+from edgekit.files import locked, replacing, sha256_of, write_json
+from edgekit.graph.read import size_bytes
+from edgekit.pipeline.results import BASE, ModelResult, Report, choose_best
+from edgekit.pipeline.steps import StepStore
+from edgekit.recipe import Recipe, step_name
+from edgekit.tasks import METRICS, TASKS, Metric, find_metric
+from edgekit.tasks.metrics import summarise
+from edgekit.training.checkpoint import CONFIG, WEIGHTS, load_checkpoint
+from edgekit.training.fit import card_for, fit
+
+_SPLITS = ("validation", "test")
+
+
+def run_recipe(recipe: Recipe, out: Path) -> Report:
+    """Train, export, compress, evaluate, measure and report, reusing every step that is still valid.
+
+    Args:
+        recipe: What to do.
+        out: Directory of everything that comes of it; held for this process while it works.
+
+    Raises:
+        EdgekitError: as the steps raise it; finished steps stay and are reused by the next run.
+    """
+    with locked(out):
+        return _Run(recipe, out).report()
+
+
+@dataclass
+class _Run:
+    """One run of a recipe in a locked directory."""
+
+    recipe: Recipe
+    out: Path
+
+    def __post_init__(self) -> None:
+        self.store = StepStore(self.out)
+        self.source: DataSource = resolve_source(self.recipe.data)
+        self.fingerprint = self.source.fingerprint(None)
+
+    @cached_property
+    def data(self) -> DataSet:
+        """The data; loaded only when a step has to run."""
+        return self.source.load(None)
+
+    @property
+    def metric(self) -> Metric:
+        """What decides."""
+        return find_metric(TASKS[self.source.task].metric)
+
+    def report(self) -> Report:
+        """Run every step and write the report."""
+        from edgekit.report import write_report
+
+        trained = self._train()
+        exported = self._export()
+        steps = {BASE: [exported], **{name: self._variant(name) for name in self.recipe.variants}}
+        quality = {name: self._evaluate(name) for name in steps}
+        measured = self._bench(list(steps))
+        models = tuple(self._model_result(name, steps[name], quality[name], measured) for name in steps)
+        best = choose_best(models, self.recipe.accept)
+        report = Report(
+            name=self.recipe.name,
+            recipe=self.recipe.model_dump(mode="json"),
+            metric=self.metric.name,
+            training=trained,
+            export=exported,
+            models=models,
+            best=best.name if best else None,
+            accepted=self._accepted(best),
+            bench={k: v for k, v in measured.items() if k not in ("rows", "speedups")},
+            machine=machine.facts(),
+        )
+        content = report.as_dict()
+        files = [self.out / f for f in ("results.json", "report.md", "report.html")]
+        self.store.run(
+            "report", [content, __version__], files, lambda: write_report(content, self.out) or {}, "writing the report"
+        )
+        return report.with_steps(self.store.finished)
+
+    def _train(self) -> dict[str, Any]:
+        recipe, place = self.recipe, self.out / "checkpoint"
+
+        def make() -> dict[str, Any]:
+            card = card_for(recipe.family, recipe.size, self.data)
+            fit(card, lambda: self.data, recipe.train, place, fingerprint=self.fingerprint)
+            from edgekit.training.checkpoint import read_config
+
+            return {k: v for k, v in read_config(place).items() if k in ("validation", "train", "card")}
+
+        inputs = [
+            recipe.family,
+            recipe.size,
+            recipe.train.model_dump(),
+            self.fingerprint,
+            _versions("torch", "lightning"),
+        ]
+        doing = f"training {recipe.family}/{recipe.size} on {self.source.name}"
+        return self.store.run("train", inputs, [place / WEIGHTS, place / CONFIG], make, doing).result
+
+    def _export(self) -> dict[str, Any]:
+        place, out = self.out / "checkpoint", self._model(BASE)
+
+        def make() -> dict[str, Any]:
+            from edgekit.export.torch_onnx import export_onnx
+
+            config = self.recipe.export
+            done = export_onnx(load_checkpoint(place), out, opset=config.opset, target_ort=config.target_ort)
+            return {**done.as_dict(), "path": str(out.relative_to(self.out))}
+
+        inputs = [sha256_of(place / WEIGHTS), self.recipe.export.model_dump(), _versions("torch", "onnx", "edgekit")]
+        return self.store.run("export", inputs, [out], make, "exporting to ONNX").result
+
+    def _variant(self, name: str) -> list[dict[str, Any]]:
+        """Apply a variant's steps in their order."""
+        model, done = self._model(BASE), []
+        configs = self.recipe.variants[name]
+        for index, config in enumerate(configs):
+            last = index == len(configs) - 1
+            out = self._model(name) if last else self.out / "work" / f"{name}.{index}.onnx"
+            done.append(self._compress(f"{name}.{index}", config, model, out))
+            model = out
+        return done
+
+    def _compress(self, name: str, config: StepConfig, model: Path, out: Path) -> dict[str, Any]:
+        method = TECHNIQUES[step_name(config)]
+
+        def make() -> dict[str, Any]:
+            step = OnnxStep(
+                model=model,
+                out=out,
+                calibration=self.data.splits["calibration"],
+                target=self.recipe.target,
+                work=self.out / "work",
+            )
+            result = method.apply(config, step)
+            return {
+                "technique": method.name,
+                "config": config.model_dump(mode="json"),
+                "changed": result.changed,
+                "reason": result.reason,
+                "excluded_nodes": [vars(n) for n in result.excluded_nodes],
+                "details": result.details,
+            }
+
+        inputs = [sha256_of(model), config.model_dump(mode="json"), self.recipe.target, self.fingerprint]
+        versions = _versions("onnxruntime", "onnxruntime-gpu", "onnx", "edgekit")
+        return self.store.run(
+            name, [*inputs, versions], [out], make, f"{method.name} for {name.rsplit('.', 1)[0]}"
+        ).result
+
+    def _evaluate(self, name: str) -> dict[str, Any]:
+        """The metric on validation data (to choose by) and test data (to report), with every sample's score."""
+        model = self._model(name)
+        files = {split: self.out / "work" / f"{name}.{split}.npy" for split in _SPLITS}
+
+        def make() -> dict[str, Any]:
+            from edgekit.ort import Session
+
+            session, found = Session(model), {}
+            for split, file in files.items():
+                values = scores(session, self.data.splits[split], self.metric)
+                with replacing(file) as temporary:
+                    np.save(temporary, values)
+                found[split] = summarise(self.metric, values).as_dict()
+            return found
+
+        inputs = [
+            sha256_of(model),
+            self.fingerprint,
+            self.metric.name,
+            _versions("onnxruntime", "onnxruntime-gpu", "edgekit"),
+        ]
+        return self.store.run(f"{name}.metric", inputs, list(files.values()), make, f"evaluating {name}").result
+
+    def _bench(self, names: list[str]) -> dict[str, Any]:
+        """Measure all models in turns; the rows, and each one's speed-up over the base."""
+        config = self.recipe.bench
+        models = {name: self._model(name) for name in names}
+        samples = self.out / "work" / "latency_samples.json"
+
+        def make() -> dict[str, Any]:
+            request = BenchRequest(
+                providers=tuple(config.providers),
+                batches=tuple(config.batch),
+                threads=config.threads,
+                min_seconds=config.min_seconds,
+                feeds=dict(self.data.splits["test"].take(max(config.batch)).arrays),
+            )
+            report = bench_models(list(models.values()), request)
+            names_of = {str(path): name for name, path in models.items()}
+            base = {(r.provider, r.batch): r for r in report.rows if names_of[r.model] == BASE}
+            gains = [speedup(base[r.provider, r.batch].samples, r.samples) for r in report.rows]
+            rows = [{**r.as_dict(), "model": names_of[r.model]} for r in report.rows]
+            write_json(samples, [r.samples.ms.tolist() for r in report.rows])
+            return {
+                "rows": rows,
+                "speedups": [{"ratio": g.ratio, "ci95": g.ci95, "rounds": g.rounds} for g in gains],
+                "notes": list(report.notes),
+            }
+
+        inputs = [{n: sha256_of(p) for n, p in models.items()}, config.model_dump(), machine.facts(), self.fingerprint]
+        return self.store.run("bench", inputs, [samples], make, "measuring latency").result
+
+    def _model_result(
+        self, name: str, steps: list[dict[str, Any]], quality: dict[str, Any], measured: dict[str, Any]
+    ) -> ModelResult:
+        rows = [
+            {**row, "speedup": gain}
+            for row, gain in zip(measured["rows"], measured["speedups"], strict=True)
+            if row["model"] == name
+        ]
+        path = self._model(name)
+        drops = {split: self._drop(name, split) for split in _SPLITS}
+        return ModelResult(
+            name=name,
+            path=str(path.relative_to(self.out)),
+            sha256=sha256_of(path),
+            size_bytes=size_bytes(path),
+            size_ratio=size_bytes(self._model(BASE)) / size_bytes(path),
+            metric=quality,
+            drop=drops,
+            bench=rows,
+            steps=steps,
+        )
+
+    def _drop(self, name: str, split: str) -> dict[str, Any]:
+        before, after = (np.load(self.out / "work" / f"{n}.{split}.npy") for n in (BASE, name))
+        return paired_drop(METRICS[self.metric.name], before, after).as_dict()
+
+    def _accepted(self, best: ModelResult | None) -> bool | None:
+        """Whether the chosen variant keeps the floor on test data; None where the recipe asks for none."""
+        floor = self.recipe.accept
+        if floor is None:
+            return None
+        return best is not None and best.drop["test"]["value"] <= floor.max_drop
+
+    def _model(self, name: str) -> Path:
+        return self.out / "models" / f"{name}.onnx"
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    there = machine.package_versions()
+    return {name: there[name] for name in packages if name in there}

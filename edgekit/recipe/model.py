@@ -1,0 +1,127 @@
+"""What a recipe may say. Defaults stand in the config classes that it is made of."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import re
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+
+from edgekit.bench.config import BenchConfig
+from edgekit.compress import TECHNIQUES, StepConfig, Target
+from edgekit.data import SOURCES
+from edgekit.errors import unknown
+from edgekit.families import FAMILIES
+from edgekit.training.config import TrainConfig
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+BASE = "base"
+_KINDS = tuple(dict.fromkeys(t.kind for t in TECHNIQUES.values()))
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def step_name(value: Any) -> str:
+    """The technique that a step asks for, such as "quantize: static"; tells the union which config to use."""
+    if isinstance(value, StepConfig):
+        kind, _ = next(iter(type(value).model_fields.items()))
+        return f"{kind}: {getattr(value, kind)}"
+    kinds = [k for k in _KINDS if isinstance(value, dict) and k in value]
+    return f"{kinds[0]}: {value[kinds[0]]}" if len(kinds) == 1 else ""
+
+
+_UNION = functools.reduce(operator.or_, (Annotated[t.config, Tag(name)] for name, t in TECHNIQUES.items()))
+Step = Annotated[_UNION, Discriminator(step_name)]
+
+
+class ExportConfig(_Part):
+    """How to export."""
+
+    opset: Annotated[int | None, Field(description="opset of the default domain; 18 by default")] = None
+    target_ort: Annotated[str | None, Field(description='oldest ONNX Runtime that must load it, such as "1.16"')] = None
+
+
+class AcceptConfig(_Part):
+    """What a variant must keep."""
+
+    max_drop: Annotated[float, Field(ge=0, description="largest allowed loss of the metric, on the test split")]
+
+
+class Recipe(_Part):
+    """A recipe: what to train, how to compress it, where to measure it, and what must be kept."""
+
+    name: str
+    family: str
+    size: str = "small"
+    data: str
+    target: Target = "cpu"
+    train: TrainConfig = TrainConfig()
+    export: ExportConfig = ExportConfig()
+    variants: dict[str, list[Step]] = Field(default_factory=dict)  # type: ignore[valid-type]
+    bench: BenchConfig = BenchConfig()
+    accept: AcceptConfig | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError(f"name {value!r} must be lower-case letters, digits, '.', '_' and '-'")
+        return value
+
+    @field_validator("family")
+    @classmethod
+    def _known_family(cls, value: str) -> str:
+        if value not in FAMILIES:
+            raise ValueError(unknown("family", value, FAMILIES))
+        return value
+
+    @field_validator("size")
+    @classmethod
+    def _known_size(cls, value: str, info: ValidationInfo) -> str:
+        family = FAMILIES.get(info.data.get("family", ""))
+        if family and value not in family.sizes:
+            raise ValueError(unknown(f"size of family {family.name!r}", value, family.sizes))
+        return value
+
+    @field_validator("data")
+    @classmethod
+    def _known_data(cls, value: str, info: ValidationInfo) -> str:
+        if value.endswith(".npz"):
+            return value
+        if value not in SOURCES:
+            raise ValueError(unknown("data", value, SOURCES) + "; or the path of an .npz with an array `labels`")
+        family = FAMILIES.get(info.data.get("family", ""))
+        if family and SOURCES[value].task not in family.tasks:
+            raise ValueError(
+                f"data {value!r} is for {SOURCES[value].task}; family {family.name!r} does {', '.join(family.tasks)}"
+            )
+        return value
+
+    @field_validator("variants")
+    @classmethod
+    def _variant_names(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if name == BASE or not NAME.fullmatch(name):
+                rule = "lower-case letters, digits, '.', '_' and '-'"
+                raise ValueError(
+                    f"a variant cannot be called {name!r}; use {rule}, and not {BASE!r}, the uncompressed model"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _family_can(self) -> Self:
+        """Refuse steps that make no sense for the family, all of them at once."""
+        refused = FAMILIES[self.family].refuses
+        mistakes = [
+            f"variants.{variant}[{index}]: family {self.family!r} refuses `{name}`: {refused[name]}"
+            for variant, steps in self.variants.items()
+            for index, name in enumerate(map(step_name, steps))
+            if name in refused
+        ]
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
+        return self

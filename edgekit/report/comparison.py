@@ -1,0 +1,100 @@
+"""The table that compares variants with the base: the same cells for the terminal, Markdown and HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+COLUMNS = ("model", "metric (test)", "drop", "size", "smaller", "p50 latency", "faster", "notes")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One line of the table, ready to print.
+
+    Attributes:
+        model: Name of the variant, with the provider and batch that the latency is of.
+        cells: One text for each of COLUMNS.
+        best: Whether this is the chosen variant.
+        is_base: Whether this is the uncompressed model.
+    """
+
+    model: str
+    cells: tuple[str, ...]
+    best: bool
+    is_base: bool
+
+
+def compare(report: Mapping[str, Any]) -> list[Comparison]:
+    """The lines of a report: one a model, provider and batch size."""
+    lines = []
+    for model in report["models"]:
+        for row in model["bench"]:
+            lines.append(_line(report, model, row))
+    return lines
+
+
+def setting_of(row: Mapping[str, Any]) -> str:
+    """Provider and batch of a row, as a person says it."""
+    return f"{row['provider']}, batch {row['batch']}"
+
+
+def percent_or_value(value: float, unit: str, *, signed: bool = False) -> str:
+    """A share in percent, any other metric with its unit."""
+    sign = "+" if signed else ""
+    return f"{100 * value:{sign}.2f} %" if unit == "" else f"{value:{sign}.4g} {unit}".strip()
+
+
+def human_bytes(count: float) -> str:
+    """Bytes for people.
+
+    >>> human_bytes(123_456)
+    '123.5 kB'
+    """
+    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= limit:
+            return f"{count / limit:.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+def _line(report: Mapping[str, Any], model: Mapping[str, Any], row: Mapping[str, Any]) -> Comparison:
+    quality, drop, base = model["metric"]["test"], model["drop"]["test"], model["name"] == "base"
+    unit, gain = quality["unit"], row["speedup"]
+    cells = (
+        f"{model['name']} ({setting_of(row)})",
+        f"{percent_or_value(quality['value'], unit)} [{_interval(quality['ci95'], unit)}]",
+        "" if base else _drop(drop, unit),
+        human_bytes(model["size_bytes"]),
+        "" if base else f"{model['size_ratio']:.2f}x",
+        f"{row['latency_ms']['p50']:.3f} ms",
+        "" if base else _speedup(gain),
+        _notes(report, model),
+    )
+    return Comparison(model["name"], cells, model["name"] == report["best"], base)
+
+
+def _interval(ci95: Any, unit: str) -> str:
+    low, high = (100 * b if unit == "" else b for b in ci95)
+    return f"{low:.1f}, {high:.1f}" if unit == "" else f"{low:.4g}, {high:.4g}"
+
+
+def _drop(drop: Mapping[str, Any], unit: str) -> str:
+    points = f"{100 * drop['value']:+.2f}" if unit == "" else f"{drop['value']:+.4g}"
+    return points if drop["ci95"] is None else f"{points} [{_interval(drop['ci95'], unit)}]"
+
+
+def _speedup(gain: Mapping[str, Any]) -> str:
+    interval = gain["ci95"]
+    return f"{gain['ratio']:.2f}x" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else " [n/a]")
+
+
+def _notes(report: Mapping[str, Any], model: Mapping[str, Any]) -> str:
+    notes = []
+    floor = (report["recipe"]["accept"] or {}).get("max_drop")
+    if model["name"] == report["best"]:
+        notes.append("best")
+    if floor is not None and model["drop"]["test"]["value"] > floor:
+        notes.append(f"misses the floor of {100 * floor:.2f} points")
+    unchanged = [s["reason"] for s in model["steps"] if s.get("changed") is False]
+    return "; ".join(notes + [f"unchanged: {reason}" for reason in unchanged])

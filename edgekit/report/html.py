@@ -1,0 +1,77 @@
+"""The report as one self-contained page: nothing is fetched when it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgekit.report.comparison import COLUMNS, compare, setting_of
+from edgekit.report.text import markdown, verdict
+
+_INK, _GRID, _BASE, _VARIANT, _BEST = "#1f2937", "#e5e7eb", "#6b7280", "#2563eb", "#059669"
+
+
+def html(report: Mapping[str, Any]) -> str:
+    """The page: verdict, plots of accuracy against size and latency, the table, and how it was measured."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(loader=PackageLoader("edgekit.report"), autoescape=True, undefined=StrictUndefined)
+    method = markdown(report).split("## How it was measured")[1].strip().splitlines()
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        verdict=verdict(report),
+        columns=COLUMNS,
+        lines=compare(report),
+        plot=_plot(report),
+        method=[line.removeprefix("- ") for line in method],
+    )
+
+
+def _plot(report: Mapping[str, Any]) -> str:
+    """Accuracy against size and against latency, with intervals, as a div with plotly.js inside."""
+    from plotly.subplots import make_subplots
+
+    first = report["models"][0]["bench"][0]
+    figure = make_subplots(
+        cols=2,
+        subplot_titles=("accuracy against size", f"accuracy against latency ({setting_of(first)})"),
+        horizontal_spacing=0.1,
+    )
+    for model in report["models"]:
+        for column, x in ((1, model["size_bytes"] / 1e3), (2, model["bench"][0]["latency_ms"]["p50"])):
+            figure.add_trace(_point(report, model, x, show=column == 1), row=1, col=column)
+    unit = report["models"][0]["metric"]["test"]["unit"]
+    figure.update_yaxes(title_text=f"{report['metric']} on test data{' (%)' if unit == '' else ''}", gridcolor=_GRID)
+    figure.update_xaxes(gridcolor=_GRID, rangemode="tozero")
+    figure.update_xaxes(title_text="size (kB)", col=1)
+    figure.update_xaxes(title_text="median latency (ms)", col=2)
+    figure.update_layout(
+        height=460,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="white",
+        font={"color": _INK, "family": "system-ui, sans-serif"},
+        legend={"orientation": "h", "y": -0.2},
+        margin={"l": 60, "r": 20, "t": 40, "b": 60},
+    )
+    return str(figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False}))
+
+
+def _point(report: Mapping[str, Any], model: Mapping[str, Any], x: float, *, show: bool) -> Any:
+    import plotly.graph_objects as go
+
+    quality = model["metric"]["test"]
+    scale = 100 if quality["unit"] == "" else 1
+    y, (low, high) = scale * quality["value"], (scale * b for b in quality["ci95"])
+    colour = _BEST if model["name"] == report["best"] else _BASE if model["name"] == "base" else _VARIANT
+    return go.Scatter(
+        x=[x],
+        y=[y],
+        error_y={"type": "data", "symmetric": False, "array": [high - y], "arrayminus": [y - low], "thickness": 1},
+        mode="markers+text",
+        text=[model["name"]],
+        textposition="middle right",
+        marker={"size": 12, "color": colour},
+        name=model["name"],
+        showlegend=show,
+        hovertemplate=f"{model['name']}: %{{x:.4g}}, %{{y:.2f}}<extra></extra>",
+    )

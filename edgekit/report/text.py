@@ -1,0 +1,79 @@
+"""The report for a terminal and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from edgekit.report.comparison import COLUMNS, compare
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def terminal_table(report: Mapping[str, Any]) -> Table:
+    """The comparison as a Rich table."""
+    from rich.table import Table
+
+    table = Table(title=f"{report['name']}: accuracy, size and speed against the base", title_justify="left")
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column in ("model", "notes") else "right", overflow="fold")
+    for line in compare(report):
+        table.add_row(*line.cells, style="bold green" if line.best else "dim" if line.is_base else None)
+    return table
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The whole report as Markdown."""
+    lines = [f"# {report['name']}", "", *_summary(report), "", "## Comparison", ""]
+    lines += ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    for line in compare(report):
+        cells = [f"**{c}**" if line.best and c else c.replace("|", "/") for c in line.cells]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "## How it was measured", "", *_method(report), ""]
+    return "\n".join(lines)
+
+
+def verdict(report: Mapping[str, Any]) -> str:
+    """One sentence: what to take, or why nothing can be taken."""
+    if report["best"] is None:
+        return "No variant keeps the accuracy floor on validation data; the base model stays the answer."
+    if report["best"] == "base":
+        return "No variant is faster than the base and keeps its accuracy; the base model stays the answer."
+    best = next(m for m in report["models"] if m["name"] == report["best"])
+    gain = best["bench"][0]["speedup"]["ratio"]
+    text = f"Take {best['name']} ({best['path']}): {best['size_ratio']:.2f}x smaller, {gain:.2f}x as fast"
+    text += f", {100 * best['drop']['test']['value']:+.2f} points lost on test data" if _is_share(best) else ""
+    return text + ("." if report["accepted"] is not False else "; that misses the floor the recipe asks for.")
+
+
+def _is_share(model: Mapping[str, Any]) -> bool:
+    return bool(model["metric"]["test"]["unit"] == "" and model["metric"]["test"]["name"] != "perplexity")
+
+
+def _summary(report: Mapping[str, Any]) -> list[str]:
+    recipe, parity = report["recipe"], report["export"]["parity"]
+    return [
+        verdict(report),
+        "",
+        f"- model: {recipe['family']}/{recipe['size']}, trained on {recipe['data']}",
+        f"- export: {report['export']['exporter']} exporter, opset {report['export']['opset']}, largest difference from torch "
+        f"{parity['max_abs']:.2g} (relative {parity['max_rel']:.2g}) at batches {', '.join(map(str, parity['batches']))}",
+    ]
+
+
+def _method(report: Mapping[str, Any]) -> list[str]:
+    machine, first = report["machine"], report["models"][0]
+    row = first["bench"][0]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    used = sorted({p for m in report["models"] for r in m["bench"] for p in r["providers_used"]})
+    lines = [
+        f"- {report['metric']}: {first['metric']['test']['n']} test samples that nothing was chosen on; brackets hold 95 % "
+        "intervals, those of the drop are paired; the best is chosen on validation data",
+        f"- latency: models run in turns, {row['threads']} threads, {row['n']} runs of the base; speed-up is the median ratio "
+        "of paired rounds with its 95 % interval",
+        f"- providers really used: {', '.join(used)}",
+        f"- machine: {machine['cpu']}, {machine['cores']} cores, {', '.join(machine['cpu_features']) or 'no known features'}",
+        f"- versions: Python {machine['python']}, {versions}",
+    ]
+    return lines + [f"- note: {n}" for n in report["bench"]["notes"]]
