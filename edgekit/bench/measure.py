@@ -33,12 +33,25 @@ class Plan:
         min_runs: Least number of recorded runs, for each.
         max_seconds: After this a slow thing stops although `min_runs` is not reached.
         warmup_seconds: Most time of its warm-up, for each; it ends earlier when the runs are stable.
+        min_rounds: Least number of rounds that each takes part in.
     """
 
     min_seconds: float = 2.0
     min_runs: int = 44
     max_seconds: float = 60.0
     warmup_seconds: float = 1.0
+    min_rounds: int = MIN_ROUNDS
+
+    def part(self, done: int, visits: int) -> Plan:
+        """What must be reached after `done` of so many visits."""
+        share = done / visits
+        return Plan(
+            self.min_seconds * share,
+            math.ceil(self.min_runs * share),
+            self.max_seconds * share,
+            self.warmup_seconds / visits,
+            math.ceil(self.min_rounds * share),
+        )
 
 
 @dataclass(frozen=True)
@@ -71,9 +84,8 @@ class Samples:
 
 @dataclass
 class Recorder:
-    """What has been recorded of one thing so far; it survives an interruption."""
+    """What has been recorded of one thing so far; it outlives an interruption."""
 
-    run: Run
     run_ns: int = 0
     spent_ns: int = 0
     taken: list[list[int]] = field(default_factory=list)
@@ -89,6 +101,13 @@ class Recorder:
         ns = np.array([t for turn in self.taken for t in turn], dtype=np.float64)
         return Samples(ns / 1e6, np.repeat(np.array(self.at_round, dtype=np.int64), list(map(len, self.taken))))
 
+    def enough(self, plan: Plan) -> bool:
+        """Whether the plan is fulfilled."""
+        spent = self.spent_ns / 1e9
+        if spent >= plan.max_seconds and self.taken:
+            return True
+        return spent >= plan.min_seconds and len(self.taken) >= plan.min_rounds and self.n >= plan.min_runs
+
 
 def interleave(
     runs: Mapping[str, Run], plan: Plan | None = None, *, recorders: dict[str, Recorder] | None = None
@@ -98,19 +117,37 @@ def interleave(
     Args:
         runs: One callable a thing; the name comes back with its samples.
         plan: When to stop.
-        recorders: An empty dict that is filled from the start; after a KeyboardInterrupt it holds what was recorded.
+        recorders: What was recorded before, to go on with; it is filled as runs are taken, so that after a
+            KeyboardInterrupt it holds what there is.
 
     Raises:
         ModelError: if a run fails.
     """
     plan = plan or Plan()
     kept = {} if recorders is None else recorders
-    kept.update({name: Recorder(run) for name, run in runs.items()})
-    for recorder in kept.values():
-        recorder.run_ns = warm_up(recorder.run, plan.warmup_seconds)
+    for name, run in runs.items():
+        kept.setdefault(name, Recorder()).run_ns = warm_up(run, plan.warmup_seconds)
     with _no_collection():
-        _take_rounds(list(kept.values()), plan)
-    return {name: recorder.samples() for name, recorder in kept.items()}
+        _take_rounds([(run, kept[name]) for name, run in runs.items()], plan)
+    return {name: kept[name].samples() for name in runs}
+
+
+def interleave_afresh(
+    prepare: Callable[[], Mapping[str, Run]], plan: Plan, *, visits: int, recorders: dict[str, Recorder]
+) -> None:
+    """Interleave in several visits, each with sessions of its own.
+
+    Two sessions of one file differ by up to 3 %, for as long as they live, because their weights lie elsewhere in
+    memory; several sessions average that out.
+
+    Args:
+        prepare: Makes new sessions and gives their runs.
+        plan: When all visits together are long enough.
+        visits: How many; 1 where sessions are dear.
+        recorders: Filled as runs are taken.
+    """
+    for done in range(1, visits + 1):
+        interleave(prepare(), plan.part(done, visits), recorders=recorders)
 
 
 def warm_up(run: Run, seconds: float) -> int:
@@ -127,31 +164,24 @@ def warm_up(run: Run, seconds: float) -> int:
     return max(1, run_ns)
 
 
-def _take_rounds(recorders: list[Recorder], plan: Plan) -> None:
-    turn_ns = max(_TURN_NS, min(_LONG_TURN_NS, max(r.run_ns for r in recorders)))
-    number = 0
-    while active := [r for r in recorders if not _enough(r, plan)]:
+def _take_rounds(pairs: list[tuple[Run, Recorder]], plan: Plan) -> None:
+    turn_ns = max(_TURN_NS, min(_LONG_TURN_NS, max(r.run_ns for _, r in pairs)))
+    number = 1 + max((r.at_round[-1] for _, r in pairs if r.at_round), default=-1)
+    while active := [(run, r) for run, r in pairs if not r.enough(plan)]:
         # every second round backwards, so that nobody always runs after the same neighbour
-        for recorder in active if number % 2 == 0 else reversed(active):
-            _take_turn(recorder, number, turn_ns, alone=len(active) == 1)
+        for run, recorder in active if number % 2 == 0 else reversed(active):
+            _take_turn(run, recorder, number, turn_ns, alone=len(active) == 1)
         number += 1
 
 
-def _take_turn(recorder: Recorder, number: int, turn_ns: int, *, alone: bool) -> None:
+def _take_turn(run: Run, recorder: Recorder, number: int, turn_ns: int, *, alone: bool) -> None:
     count = max(1, min(1000, turn_ns // recorder.run_ns))
     if not alone and recorder.run_ns < _REWARM_NS:
-        _timed(recorder.run, 1 + min(20, count // 20))  # unrecorded: the others' turn emptied the caches
-    taken = _timed(recorder.run, count)
+        _timed(run, 1 + min(20, count // 20))  # unrecorded: the others' turn emptied the caches
+    taken = _timed(run, count)
     recorder.taken.append(taken)
     recorder.at_round.append(number)
     recorder.spent_ns += sum(taken)
-
-
-def _enough(recorder: Recorder, plan: Plan) -> bool:
-    spent = recorder.spent_ns / 1e9
-    if spent >= plan.max_seconds:
-        return True
-    return spent >= plan.min_seconds and recorder.n >= plan.min_runs and len(recorder.taken) >= MIN_ROUNDS
 
 
 def _timed(run: Run, count: int) -> list[int]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from edgekit import machine
 from edgekit.bench.cold import cold_start
-from edgekit.bench.compare import runner
+from edgekit.bench.compare import VISITS, runner
 from edgekit.bench.inputs import BenchInputs
-from edgekit.bench.measure import Recorder, Run, Samples, interleave
+from edgekit.bench.measure import Recorder, Run, Samples, interleave_afresh
 from edgekit.bench.noise import disturbances, look, row_notes, thread_notes
 from edgekit.bench.records import BenchInterrupted, BenchReport, BenchRequest, BenchRow, ColdStart
 from edgekit.bench.statistics import summarise
@@ -70,15 +70,24 @@ def _measure_provider(
         _Case(model, provider, cold_start(model, provider, batch, request))
         for model, batch in track(wanted, f"cold starts on {provider}", total=len(wanted))
     ]
-    runs = {str(i): _prepared(case, request) for i, case in enumerate(cases)}
+
+    def prepare() -> dict[str, Run]:
+        return {str(i): _prepared(case, request) for i, case in enumerate(cases)}
+
     recorders: dict[str, Recorder] = {}
     before = look()
     try:
-        interleave(runs, request.plan, recorders=recorders)
+        interleave_afresh(prepare, request.plan, visits=_visits(cases, request), recorders=recorders)
     finally:
         notes += [f"{provider}: {text}" for text in disturbances(before, look())]
         taken = [(case, recorders[str(i)].samples()) for i, case in enumerate(cases) if str(i) in recorders]
         rows += [_row(case, samples, sizes[case.model], request) for case, samples in taken if samples.n]
+
+
+def _visits(cases: Sequence[_Case], request: BenchRequest) -> int:
+    """How often sessions are made anew: once where that takes long, as for engines that are built."""
+    cheap = sum(case.cold.session_ms for case in cases) < 1000 * request.min_seconds
+    return VISITS if cheap and all(case.provider == "cpu" for case in cases) else 1
 
 
 def _prepared(case: _Case, request: BenchRequest) -> Run:
