@@ -45,6 +45,18 @@ def _cgroup_cores(root: Path = Path("/sys/fs/cgroup")) -> float | None:
     return None
 
 
+def memory_bytes(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Memory that this process may use: the machine's, or its cgroup's limit where that is lower."""
+    total = int(psutil.virtual_memory().total)
+    limits = [_limit(file) for file in (root / "memory.max", root / "memory/memory.limit_in_bytes")]
+    return min([total, *filter(None, limits)])
+
+
+def _limit(file: Path) -> int | None:
+    text = file.read_text().strip() if file.exists() else ""
+    return int(text) if text.isdigit() else None
+
+
 @cache
 def cpu_flags() -> frozenset[str]:
     """The kernel's names of this CPU's features; empty where the kernel does not tell."""
@@ -108,7 +120,7 @@ def facts() -> dict[str, object]:
         "architecture": platform.machine(),
         "cores": available_cores(),
         "cpu_features": [name for name, there in cpu_features().items() if there],
-        "memory_bytes": psutil.virtual_memory().total,
+        "memory_bytes": memory_bytes(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "versions": package_versions(),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 from edgekit import interrupt
 from edgekit.errors import MissingPackageError, ModelError, ProviderError
 from edgekit.machine import available_cores
-from edgekit.ort.providers import find_provider
+from edgekit.ort.providers import find_provider, preload_libraries
 from edgekit.specs import Array, Feeds, TensorSpec
 
 _DTYPES = {
@@ -96,7 +98,11 @@ class Session:
         names = list(dict.fromkeys([wanted.ort_name, "CPUExecutionProvider"]))
         source = model if isinstance(model, bytes) else str(model)
         try:
-            self.raw = ort.InferenceSession(source, options, providers=names)
+            # ONNX Runtime's Python prints that it falls back on stdout, where JSON goes; the check follows below
+            with contextlib.redirect_stdout(io.StringIO()):
+                preload_libraries(wanted)
+                self.raw = ort.InferenceSession(source, options, providers=names)
+            self.raw.disable_fallback()  # a provider that fails in a run must not be replaced by the CPU
         except Exception as error:
             interrupt_or(error)
             raise ModelError(f"ONNX Runtime cannot load {_title(model)}: {brief(error)}") from error
