@@ -1,0 +1,131 @@
+"""Which initializers of a normalised model are float weights, who reads them, and which better stay as they are."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from edgekit.graph.scopes import defined_names, fixed_initializers, subgraphs_of
+from edgekit.specs import Array
+
+FLOATS = frozenset((TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE))
+# Operators that multiply by their weight or look rows up in it; elsewhere a constant is data, not a weight.
+_WEIGHTED = """
+    Attention Conv ConvTranspose DeformConv Einsum EmbedLayerNormalization FusedConv FusedGemm FusedMatMul Gather
+    GatherND Gemm GRU LSTM MatMul MultiHeadAttention QAttention RNN
+"""
+WEIGHTED_OPS = frozenset(_WEIGHTED.split())
+_BIAS_INPUTS = {"Conv": (2,), "ConvTranspose": (2,), "Gemm": (2,), "LSTM": (3, 5, 6, 7), "GRU": (3, 5), "RNN": (3, 5)}
+_QUANTISED_SIGNS = ("Quant", "QLinear", "NBits", "Integer", "QGemm", "QMoE", "Bnb4", "QAttention")
+_HUGE = 1e30  # masks, not weights
+
+
+@dataclass(frozen=True)
+class Use:
+    """One place that reads a weight."""
+
+    node: onnx.NodeProto
+    index: int
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A float initializer with the graph that holds it and every node that reads it.
+
+    Attributes:
+        name: Its name in its graph.
+        graph: The graph that holds it.
+        tensor: Its values.
+        uses: Its readers, those in subgraphs included.
+    """
+
+    name: str
+    graph: onnx.GraphProto
+    tensor: onnx.TensorProto
+    uses: tuple[Use, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.tensor.dims)
+
+    @property
+    def values(self) -> Array:
+        """float32 values, in the tensor's shape."""
+        return np.asarray(numpy_helper.to_array(self.tensor), np.float32)
+
+    @property
+    def is_multiplied(self) -> bool:
+        """Whether every reader multiplies by it or looks rows up in it."""
+        return all(u.node.op_type in WEIGHTED_OPS for u in self.uses)
+
+
+def find_weights(model: onnx.ModelProto) -> Iterator[Weight]:
+    """Every float initializer of the main graph and of subgraphs that no caller can override and no graph returns."""
+    yield from _weights_of(model.graph)
+
+
+def _weights_of(graph: onnx.GraphProto) -> Iterator[Weight]:
+    uses = _uses(graph)
+    outputs = {o.name for o in graph.output}
+    for name, tensor in fixed_initializers(graph).items():
+        if tensor.data_type in FLOATS and name not in outputs and uses[name]:
+            yield Weight(name, graph, tensor, tuple(uses[name]))
+    for node in graph.node:
+        for inner in subgraphs_of(node):
+            yield from _weights_of(inner)
+
+
+def _uses(graph: onnx.GraphProto) -> defaultdict[str, list[Use]]:
+    found: defaultdict[str, list[Use]] = defaultdict(list)
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            found[name].append(Use(node, index))
+        for inner in subgraphs_of(node):
+            own = defined_names(inner)
+            for name, uses in _uses(inner).items():
+                if name not in own:
+                    found[name].extend(uses)
+            for output in inner.output:
+                if output.name not in own:
+                    found[output.name].append(Use(node, -1))
+    return found
+
+
+def why_kept(
+    weight: Weight, min_elements: int, excluded: Iterable[str] = (), producers: Producers | None = None
+) -> str:
+    """Why a weight stays in float; "" if it need not."""
+    excluded = set(excluded)
+    if any(u.node.name in excluded for u in weight.uses):
+        return "a node that reads it is excluded"
+    if len(weight.tensor.dims) < 2 or weight.size < min_elements:
+        return "small"
+    if any(u.index in _BIAS_INPUTS.get(u.node.op_type, ()) for u in weight.uses):
+        return "a bias"
+    if any(sign in u.node.op_type for u in weight.uses for sign in _QUANTISED_SIGNS):
+        return "belongs to a part that is quantised already"
+    if producers is not None and all(producers.scales_integers(u.node) for u in weight.uses):
+        return "belongs to a part that is quantised already"
+    values = weight.values
+    if not np.isfinite(values).all() or np.abs(values).max(initial=0) > _HUGE:
+        return "a mask"
+    return ""
+
+
+class Producers:
+    """Who makes a value of a graph; tells scales of stored integers from weights."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        integers = {i.name for i in graph.initializer if i.data_type not in FLOATS}
+        self._casts = {n.output[0] for n in graph.node if n.op_type == "Cast" and n.input[0] in integers}
+
+    def scales_integers(self, node: onnx.NodeProto) -> bool:
+        """Whether a Mul (or Sub) works on integers that were just cast to float."""
+        return node.op_type in ("Mul", "Sub") and any(i in self._casts for i in node.input)

@@ -1,0 +1,130 @@
+"""Second moments of what multiplies a weight, gathered on calibration data in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from edgekit.compress.quantize.candidates import Use, Weight
+from edgekit.data.split import Split
+from edgekit.errors import EdgekitError
+from edgekit.graph.scopes import attribute
+from edgekit.progress import track
+from edgekit.specs import Array
+
+MAX_COLUMNS = 4096
+_MAX_BYTES = 1 << 29
+_BATCH = 8
+_RECURRENT = ("LSTM", "GRU", "RNN")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Which value multiplies a weight.
+
+    Attributes:
+        value: Its name in the graph.
+        columns: The length of the weight's reduced axis.
+        recurrent: Whether it is a recurrent layer's own output, (time, directions, batch, hidden).
+    """
+
+    value: str
+    columns: int
+    recurrent: bool = False
+
+
+def multiplier_of(weight: Weight) -> Seen | None:
+    """What multiplies a weight that one matrix product or recurrent layer reads; None for any other."""
+    if len(weight.uses) != 1:
+        return None
+    use = weight.uses[0]
+    columns = _columns(weight, use)
+    if columns is None or columns > MAX_COLUMNS:
+        return None
+    recurrent = use.node.op_type in _RECURRENT and use.index == 2
+    value = use.node.output[0] if recurrent else use.node.input[0]
+    return Seen(value, columns, recurrent) if value else None
+
+
+def _columns(weight: Weight, use: Use) -> int | None:
+    dims = list(weight.tensor.dims)
+    if use.node.op_type == "MatMul" and use.index == 1 and len(dims) == 2:
+        return dims[0]
+    if use.node.op_type == "Gemm" and use.index == 1 and not attribute(use.node, "transA", 0):
+        return dims[1] if attribute(use.node, "transB", 0) else dims[0]
+    if use.node.op_type in _RECURRENT and use.index in (1, 2) and len(dims) == 3:
+        return dims[2]
+    return None
+
+
+def as_matrices(weight: Weight, values: Array) -> Array:
+    """Values of the weight's shape as (directions, rows, columns), such that outputs are x @ matrix.T."""
+    use = weight.uses[0]
+    if use.node.op_type in _RECURRENT:
+        return values
+    return (values if attribute(use.node, "transB", 0) else values.T)[None]
+
+
+def from_matrices(weight: Weight, matrices: Array) -> Array:
+    """What `as_matrices` took apart, in the weight's own shape."""
+    use = weight.uses[0]
+    if use.node.op_type in _RECURRENT:
+        return matrices
+    return np.asarray(matrices[0] if attribute(use.node, "transB", 0) else matrices[0].T)
+
+
+def gather_moments(model: onnx.ModelProto, weights: Iterable[Weight], split: Split, samples: int) -> dict[str, Array]:
+    """E[x x^T] of what multiplies each weight of the main graph, by the value's name.
+
+    Memory does not grow with the number of samples; values beyond half a gigabyte of moments are left out.
+
+    Returns:
+        (directions, columns, columns) float64 by name of the value; {} where the model cannot be run so.
+    """
+    wanted: dict[str, Seen] = {}
+    budget = _MAX_BYTES
+    for weight in weights:
+        seen = multiplier_of(weight) if weight.graph is model.graph else None
+        if seen is not None and seen.value not in wanted and seen.columns**2 * 8 <= budget:
+            budget -= seen.columns**2 * 8
+            wanted[seen.value] = seen
+    if not wanted:
+        return {}
+    sums: dict[str, Array] = {}
+    counts = dict.fromkeys(wanted, 0)
+    try:
+        for name, value in _observe(model, list(wanted), split.take(samples)):
+            rows = _as_rows(value, wanted[name])
+            counts[name] += rows.shape[1]
+            sums[name] = sums.get(name, 0) + np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64)
+    except EdgekitError:
+        return {}
+    return {name: total / max(1, counts[name]) for name, total in sums.items()}
+
+
+def _observe(model: onnx.ModelProto, names: list[str], split: Split) -> Iterator[tuple[str, Array]]:
+    from edgekit.ort.session import Session
+
+    inputs = {i.name for i in model.graph.input}
+    there = {o.name for o in model.graph.output} | inputs
+    exposed = onnx.ModelProto()
+    exposed.CopyFrom(model)
+    exposed.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in there)
+    session = Session(exposed.SerializeToString(), threads=None)
+    data = split.matched(session.inputs)
+    asked = [n for n in names if n not in inputs]
+    total = -(-len(data) // _BATCH)
+    for part in track(data.batches(session.inputs, _BATCH), "observe inputs of weights", total=total):
+        values = dict(zip(asked, session.run(part.feeds, asked) if asked else [], strict=True))
+        for name in names:
+            yield name, values[name] if name in values else part.feeds[name]
+
+
+def _as_rows(value: Array, seen: Seen) -> Array:
+    """(directions, rows, columns) float32."""
+    if seen.recurrent:
+        return value.transpose(1, 0, 2, 3).reshape(value.shape[1], -1, value.shape[3]).astype(np.float32)
+    return value.reshape(1, -1, value.shape[-1]).astype(np.float32)

@@ -1,0 +1,91 @@
+"""How weights lie in the file: integers or half floats, turned back by nodes that fold away when a session loads.
+
+A plain DequantizeLinear in front of an operator that stays in float is not folded by ONNX Runtime and is computed at
+every run. Cast and Mul of constants are: the session then runs exactly the float graph, from a quarter of the bytes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from edgekit.compress.quantize.candidates import Weight
+from edgekit.compress.quantize.rounding import fits_half
+from edgekit.graph.scopes import Names, drop_initializers, rename_uses
+from edgekit.specs import Array
+
+_HALF_SCALES_FROM = 48  # from this many scales on, float16 and a Cast are smaller than float32
+
+
+class Store:
+    """Puts weights into a model's main graph, from where its subgraphs read them too.
+
+    Args:
+        model: Changed in place; call `finish` once at the end.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._model = model
+        self._names = Names(model)
+        self._nodes: list[onnx.NodeProto] = []
+
+    def integers(self, weight: Weight, q: Array, scale: Array) -> None:
+        """Store a weight as q * scale.
+
+        Args:
+            weight: What is replaced.
+            q: int8 or int16, the weight's shape.
+            scale: float32, broadcastable to it.
+        """
+        values = self._cast(self._add("q", q), TensorProto.FLOAT)
+        self._replace(weight, helper.make_node("Mul", [values, self._scales(scale)], [""]))
+
+    def halves(self, weight: Weight) -> None:
+        """Store a weight as float16."""
+        name = self._add("h", weight.values.astype(np.float16))
+        self._replace(weight, helper.make_node("Cast", [name], [""], to=weight.tensor.data_type), cast=False)
+
+    def finish(self) -> None:
+        """Put the nodes in front of all others."""
+        rest = [onnx.NodeProto.FromString(n.SerializeToString()) for n in self._model.graph.node]
+        del self._model.graph.node[:]
+        self._model.graph.node.extend([*self._nodes, *rest])
+        self._nodes = []
+
+    def _scales(self, scale: Array) -> str:
+        squeezed = _drop_leading_ones(scale)
+        if squeezed.size < _HALF_SCALES_FROM or not fits_half(squeezed):
+            return self._add("s", squeezed.astype(np.float32))
+        return self._cast(self._add("s", squeezed.astype(np.float16)), TensorProto.FLOAT)
+
+    def _replace(self, weight: Weight, node: onnx.NodeProto, cast: bool = True) -> None:
+        inside = weight.graph is not self._model.graph
+        name = self._names.fresh("w") if inside else weight.name
+        drop_initializers(weight.graph, {weight.name})
+        if inside:
+            rename_uses(weight.graph, {weight.name: name})
+        node.output[0] = name
+        if cast and weight.tensor.data_type != TensorProto.FLOAT:
+            node.output[0] = self._names.fresh("f")
+            self._nodes += [node, helper.make_node("Cast", [node.output[0]], [name], to=weight.tensor.data_type)]
+        else:
+            self._nodes.append(node)
+
+    def _add(self, wish: str, values: Array) -> str:
+        name = self._names.fresh(wish)
+        self._model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+    def _cast(self, source: str, to: int) -> str:
+        name = self._names.fresh("f")
+        self._nodes.append(helper.make_node("Cast", [source], [name], to=to))
+        return name
+
+
+def _drop_leading_ones(scale: Array) -> Array:
+    """A shape that broadcasts alike and takes fewer bytes."""
+    shape = list(scale.shape)
+    while shape and shape[0] == 1:
+        shape.pop(0)
+    return scale.reshape(shape)
