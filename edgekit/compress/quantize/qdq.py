@@ -31,6 +31,8 @@ class Scheme:
         per_channel: One weight scale an output channel.
         weight_bits: 8, or 7 where sums of u8 x s8 products saturate.
         integer_bias: Biases as int32; TensorRT wants them in float.
+        pad_stem: Pad the 1 to 3 channels of an image to 4: ONNX Runtime's fast int8 convolution takes multiples of 4
+            (a 7x7 stem on 224x224x3 ran three times faster).
     """
 
     signed: bool = False
@@ -38,6 +40,7 @@ class Scheme:
     per_channel: bool = True
     weight_bits: int = 8
     integer_bias: bool = True
+    pad_stem: bool = False
 
     @property
     def lowest(self) -> int:
@@ -117,8 +120,9 @@ class _Writer:
         self.nodes: list[onnx.NodeProto] = []
         self.names = set(self.wiring.producer) | {i.name for i in self.model.graph.input} | set(self.wiring.constants)
         self.stored: dict[bytes, str] = {}
-        self.weights: dict[tuple[str, int | None, bytes], tuple[str, Array]] = {}
+        self.weights: dict[tuple[object, ...], tuple[str, Array]] = {}
         self.read_as: dict[str, str] = {}  # float tensor -> what int8 nodes read instead
+        self.integers: dict[str, str] = {}  # quantised tensor -> its integers, between Q and DQ
 
     def write(self) -> onnx.ModelProto:
         graph = self.model.graph
@@ -152,37 +156,62 @@ class _Writer:
                 self._after_float(name)
 
     def _quantise_inputs(self, node: onnx.NodeProto) -> None:
-        data = set(data_inputs(node))
+        data = data_inputs(node)
         for i, name in enumerate(node.input):
             if name in data:
                 node.input[i] = self.read_as.get(name, name)
-                source = name
         if node.op_type in WEIGHTED:
-            self._quantise_weights(node, float(self.scales[source][0]))
+            padding = self._stem_padding(node)
+            if padding:
+                node.input[0] = self._padded(data[0], padding, len(self.wiring.constants[node.input[1]].dims))
+            self._quantise_weights(node, float(self.scales[data[0]][0]), padding)
 
-    def _quantise_weights(self, node: onnx.NodeProto, input_scale: float) -> None:
+    def _stem_padding(self, node: onnx.NodeProto) -> int:
+        """How many channels to add to the input of a convolution."""
+        if not self.scheme.pad_stem or node.op_type != "Conv" or attribute(node, "group", 1) != 1:
+            return 0
+        return max(0, 4 - int(self.wiring.constants[node.input[1]].dims[1]))
+
+    def _padded(self, tensor: str, padding: int, rank: int) -> str:
+        scale, zero = self._parameters(tensor)
+        pads = np.zeros(2 * rank, np.int64)
+        pads[rank + 1] = padding
+        integers, result = self._name("q"), self._name("d")
+        inputs = [self.integers[tensor], self._constant(pads), zero]
+        self.nodes.append(helper.make_node("Pad", inputs, [integers]))
+        self.nodes.append(helper.make_node("DequantizeLinear", [integers, scale, zero], [result]))
+        return result
+
+    def _quantise_weights(self, node: onnx.NodeProto, input_scale: float, padding: int) -> None:
         axis = weight_axis(node) if self.scheme.per_channel else None
         bias = self.wiring.array(node.input[2]) if len(node.input) > 2 and node.input[2] else None
         floor = np.abs(bias) / (input_scale * _INT32_ROOM) if bias is not None else np.zeros(())
-        node.input[1], scale = self._weight(node.input[1], axis, floor)
+        # ONNX Runtime fuses matrix products only with the zero points that it adds to convolutions by itself
+        node.input[1], scale = self._weight(node.input[1], axis, floor, padding, node.op_type != "Conv")
         if bias is not None and self.scheme.integer_bias:
             bias_scale = np.broadcast_to(np.float32(input_scale) * scale, bias.shape).astype(np.float32)
             q = np.rint(bias / bias_scale.astype(np.float64)).astype(np.int32)
             node.input[2] = self._dequantised(q, bias_scale if axis is not None else bias_scale[:1].reshape(()), 0)
 
-    def _weight(self, name: str, axis: int | None, floor: Array) -> tuple[str, Array]:
-        key = (name, axis, floor.tobytes())
+    def _weight(self, name: str, axis: int | None, floor: Array, padding: int, zero: bool) -> tuple[str, Array]:
+        key = (name, axis, padding, zero, floor.tobytes())
         if key not in self.weights:
-            weight = self.wiring.array(name)
-            q, scale = quantize_weight(np.asarray(weight), axis, self.scheme.weight_peak, floor)
-            self.weights[key] = (self._dequantised(q, scale, axis or 0), scale)
+            weight = np.asarray(self.wiring.array(name))
+            if padding:
+                weight = np.pad(weight, [(0, 0), (0, padding)] + [(0, 0)] * (weight.ndim - 2))
+            q, scale = quantize_weight(weight, axis, self.scheme.weight_peak, floor)
+            self.weights[key] = (self._dequantised(q, scale, axis or 0, zero), scale)
         return self.weights[key]
 
-    def _dequantised(self, q: Array, scale: Array, axis: int) -> str:
+    def _dequantised(self, q: Array, scale: Array, axis: int, zero: bool = False) -> str:
         result = self._name("w")
         inputs = [self._constant(q), self._constant(scale)]
-        extra = {"axis": axis} if scale.ndim else {}
-        self.nodes.append(helper.make_node("DequantizeLinear", inputs, [result], **extra))
+        if zero:
+            inputs.append(self._constant(np.zeros(scale.shape, q.dtype)))
+        node = helper.make_node("DequantizeLinear", inputs, [result])
+        if scale.ndim:
+            node.attribute.append(helper.make_attribute("axis", axis))
+        self.nodes.append(node)
         return result
 
     def _after_float(self, name: str) -> None:
@@ -190,12 +219,16 @@ class _Writer:
         self._pair(name, self.read_as[name])
 
     def _pair(self, source: str, result: str) -> None:
-        scale, zero = self.scales[result if result in self.scales else source]
-        kind = np.int8 if self.scheme.signed else np.uint8
-        parameters = [self._constant(np.array(scale, np.float32)), self._constant(np.array(zero, kind))]
-        middle = self._name("q")
+        tensor = result if result in self.scales else source
+        self.integers[tensor] = middle = self._name("q")
+        parameters = self._parameters(tensor)
         self.nodes.append(helper.make_node("QuantizeLinear", [source, *parameters], [middle]))
         self.nodes.append(helper.make_node("DequantizeLinear", [middle, *parameters], [result]))
+
+    def _parameters(self, tensor: str) -> tuple[str, str]:
+        scale, zero = self.scales[tensor]
+        kind = np.int8 if self.scheme.signed else np.uint8
+        return self._constant(np.array(scale, np.float32)), self._constant(np.array(zero, kind))
 
     def _saturates(self, clip: str, ranges: Mapping[str, Range]) -> bool:
         """Whether the quantised type ends exactly where a Relu or Clip does, so that the node is not needed."""
@@ -235,8 +268,13 @@ def clip_bounds(wiring: Wiring, node: onnx.NodeProto) -> tuple[float, float]:
 
 
 def _drop_unused(model: onnx.ModelProto) -> None:
+    """Remove DequantizeLinear nodes that nobody reads, then initializers that nobody reads."""
     wiring = Wiring(model)
-    used = set(wiring.readers) | wiring.outside | {i.name for i in model.graph.input}
+    read = set(wiring.readers) | wiring.outside
+    nodes = [n for n in model.graph.node if n.op_type != "DequantizeLinear" or n.output[0] in read]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    used = set(Wiring(model).readers) | wiring.outside | {i.name for i in model.graph.input}
     kept = [i for i in model.graph.initializer if i.name in used]
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)

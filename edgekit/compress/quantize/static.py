@@ -25,6 +25,7 @@ from edgekit.graph.read import data_files, read_model
 from edgekit.graph.write import write_model
 
 MIN_OPSET = 13  # scales per channel
+_NVIDIA = ("cuda", "tensorrt")
 _OFF_LIMITS = "its activations reach the limits of float, as masks do"
 
 
@@ -77,14 +78,15 @@ def quantize_static(config: StaticConfig, step: OnnxStep) -> StepResult:
     if step.calibration is None:
         raise CompressError("static quantisation observes activations on calibration data; give --calibration DATA")
     model = prepare(read_model(step.model))
-    placement = place(model, step.excluded)
+    small_entry = step.target in _NVIDIA
+    placement = place(model, step.excluded, small_entry=small_entry)
     if not placement.nodes:
         return _unchanged(step, placement.left)
     inputs = input_specs(model)
     data = first_samples(step.calibration, config.calibration.samples, inputs)
     scheme = scheme_for(config, step.target)
     ranges = choose_ranges(observe(model, data, placement.observed, work=step.work), config.calibration, scheme)
-    placement, given_up = place_finite(model, step.excluded, ranges)
+    placement, given_up = place_finite(model, step.excluded, ranges, small_entry)
     left = tuple(replace(n, reason=_OFF_LIMITS) if n.name in given_up else n for n in placement.left)
     if not placement.nodes:
         return _unchanged(step, left)
@@ -103,7 +105,7 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def scheme_for(config: StaticConfig, target: Target) -> Scheme:
     """How numbers are represented for a target: unsigned on x86 and the web, symmetric and signed for NVIDIA."""
-    nvidia = target in ("cuda", "tensorrt")
+    nvidia = target in _NVIDIA
     signed = config.activations == "int8" or (config.activations == "auto" and (nvidia or target == "arm"))
     reduce = target == "cpu-no-vnni" if config.reduce_range == "auto" else config.reduce_range
     return Scheme(
@@ -112,22 +114,25 @@ def scheme_for(config: StaticConfig, target: Target) -> Scheme:
         per_channel=config.per_channel,
         weight_bits=7 if reduce else 8,
         integer_bias=not nvidia,
+        pad_stem=not nvidia,
     )
 
 
 def choose_ranges(seen: dict[str, Observation], calibration: CalibrationConfig, scheme: Scheme) -> dict[str, Range]:
     """The range of every observed tensor."""
-    chosen = {"percentile": calibration.percentile, "symmetric": scheme.symmetric}
-    return {name: found.range(calibration.method, **chosen) for name, found in seen.items()}
+    return {
+        name: found.range(calibration.method, percentile=calibration.percentile, symmetric=scheme.symmetric)
+        for name, found in seen.items()
+    }
 
 
 def place_finite(
-    model: onnx.ModelProto, excluded: frozenset[str], ranges: dict[str, Range]
+    model: onnx.ModelProto, excluded: frozenset[str], ranges: dict[str, Range], small_entry: bool = False
 ) -> tuple[Placement, frozenset[str]]:
     """A placement without the tensors that reach the float limits, as masks do, and the nodes given up for that."""
     given_up: frozenset[str] = frozenset()
     while True:
-        placement = place(model, excluded | given_up)
+        placement = place(model, excluded | given_up, small_entry=small_entry)
         bad = {t for t, of in placement.tensors.items() if not ranges[of].finite}
         if not bad:
             return placement, given_up
