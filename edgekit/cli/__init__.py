@@ -1,5 +1,38 @@
-"""The command line."""
+"""The command line: it translates flags to a call, and a result to a table or JSON.
+
+Every import of weight happens inside a command, so that `edgekit --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from edgekit import __version__
+
+app = typer.Typer(
+    name="edgekit",
+    help="From a trained model to the smallest, fastest ONNX file that keeps its accuracy, measured where it will run.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"edgekit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Version.")) -> None:
+    pass
 
 
 def main() -> None:
-    """Entry point."""
+    """Entry point of the console script."""
+    from edgekit.cli import compress, look, measure, recipes, train
+
+    for module in (recipes, train, compress, measure, look):
+        module.register(app)
+    app()

@@ -1,6 +1,6 @@
 """Techniques. A new one: one module here, one import line below, one test."""
 
-from edgekit.compress.quantize import static
+from edgekit.compress.quantize import static, weights
 from edgekit.compress.technique import (
     TECHNIQUES,
     ExcludedNode,
@@ -20,4 +20,5 @@ __all__ = [
     "Target",
     "Technique",
     "static",
+    "weights",
 ]

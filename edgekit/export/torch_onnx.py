@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,8 +16,11 @@ import numpy as np
 
 from edgekit import __version__
 from edgekit.errors import ExportError
+from edgekit.export.onnx_onnx import parse_fix
 from edgekit.files import replacing
 from edgekit.graph.feeds import generate_feeds
+from edgekit.graph.fix import fix_inputs
+from edgekit.graph.scopes import opset_of
 from edgekit.graph.write import accept, save
 from edgekit.ort import Session, ceiling_of, installed_ceiling
 from edgekit.specs import Array
@@ -73,7 +76,12 @@ class ExportResult:
 
 
 def export_onnx(
-    model: TrainedModel, out: Path, *, opset: int | None = None, target_ort: str | None = None
+    model: TrainedModel,
+    out: Path,
+    *,
+    opset: int | None = None,
+    target_ort: str | None = None,
+    fix: Sequence[str] = (),
 ) -> ExportResult:
     """Export a model with a dynamic batch.
 
@@ -82,6 +90,7 @@ def export_onnx(
         out: The file to write.
         opset: Of the default domain; by default 18, or what `target_ort` loads if that is less.
         target_ort: Version of the ONNX Runtime that must load the file, such as "1.16"; the installed one by default.
+        fix: `name=value` for dimensions to settle, such as "batch=1".
 
     Raises:
         ExportError: if the opset is beyond the target, neither exporter works, or the file differs from torch.
@@ -95,6 +104,8 @@ def export_onnx(
     proto, exporter, reason = _export(model, chosen)
     proto.ir_version = min(proto.ir_version, ceiling.ir_version)
     _annotate(proto, model.card)
+    if fix:
+        proto = fix_inputs(proto, parse_fix(fix))
     with replacing(out) as temporary:
         save(proto, temporary)
         accept(temporary)
@@ -103,25 +114,27 @@ def export_onnx(
 
 
 def check_parity(model: TrainedModel, path: Path, tolerance: float = TOLERANCE) -> Parity:
-    """Run torch and ONNX Runtime on the same random inputs at batches of 1, 2 and 7.
+    """Run torch and ONNX Runtime on the same random inputs at batches of 1, 2 and 7, or the one that is fixed.
 
     Raises:
         ExportError: if the largest difference is above `tolerance` times the largest absolute output (at least 1).
     """
     session = Session(path)
+    fixed = session.inputs[0].shape[0]
+    batches = (fixed,) if isinstance(fixed, int) else BATCHES
     max_abs, largest = 0.0, 0.0
-    for batch in BATCHES:
+    for batch in batches:
         feeds = generate_feeds(model.inputs, batch=batch, seed=batch)
         for ours, theirs in zip(model.run(feeds), session.run(feeds), strict=True):
             if ours.shape != theirs.shape:
                 raise ExportError(f"the export gives shape {theirs.shape} at batch {batch}, torch gives {ours.shape}")
             max_abs = max(max_abs, _difference(ours, theirs))
             largest = max(largest, float(np.abs(ours).max(initial=0.0)))
-    parity = Parity(max_abs, max_abs / largest if largest else 0.0)
+    parity = Parity(max_abs, max_abs / largest if largest else 0.0, batches)
     if not max_abs <= tolerance * max(1.0, largest):
         raise ExportError(
             f"the exported model differs from torch by {max_abs:.3g} (relative {parity.max_rel:.3g}) at batches "
-            f"{', '.join(map(str, BATCHES))}; at most {tolerance:.0e} is allowed"
+            f"{', '.join(map(str, batches))}; at most {tolerance:.0e} is allowed"
         )
     return parity
 
@@ -161,13 +174,9 @@ def _export_dynamo(model: TrainedModel, opset: int) -> onnx.ModelProto:
     if program is None:
         raise ExportError("torch gave no program")
     proto = program.model_proto
-    if _opset_of(proto) != opset:
-        raise ExportError(f"it wrote opset {_opset_of(proto)} where {opset} was asked for")
+    if opset_of(proto) != opset:
+        raise ExportError(f"it wrote opset {opset_of(proto)} where {opset} was asked for")
     return proto
-
-
-def _opset_of(proto: onnx.ModelProto) -> int:
-    return next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))
 
 
 def _export_torchscript(model: TrainedModel, opset: int) -> onnx.ModelProto:

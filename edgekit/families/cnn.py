@@ -53,7 +53,7 @@ CNN = Family(
     tasks=("classification",),
     sizes={
         "pico": {"channels": (8, 16), "dropout": 0.0},
-        "small": {"channels": (24, 48, 96), "dropout": 0.1},
+        "small": {"channels": (16, 32, 64), "dropout": 0.1},
         "base": {"channels": (64, 128, 256), "dropout": 0.2},
     },
     build=build_cnn,

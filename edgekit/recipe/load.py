@@ -35,6 +35,28 @@ def load_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
     return validate(source)
 
 
+def recipe_directory() -> Path:
+    """Where the recipes that come with edgekit lie: beside the package in a checkout, inside it when installed."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "recipes"
+    return installed if installed.is_dir() else package.parent / "recipes"
+
+
+def list_recipes() -> dict[str, Path]:
+    """The recipes that come with edgekit, by name."""
+    return {path.stem: path for path in sorted(recipe_directory().glob("*.yaml"))}
+
+
+def find_recipe(path: Path) -> Path:
+    """A recipe file; a bare name that is no file stands for the recipe of that name that comes with edgekit."""
+    if not path.exists() and not path.suffix and path.name == str(path):
+        known = list_recipes()
+        if path.name not in known:
+            raise RecipeError(unknown("recipe", path.name, known) + "; or the path of a .yaml file")
+        return known[path.name]
+    return path
+
+
 def validate(source: RecipeSource) -> Recipe:
     """Validate what was read.
 

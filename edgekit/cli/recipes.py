@@ -1,0 +1,55 @@
+"""edgekit run, schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgekit.cli.command import command, emit, refuse
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "run")(run)
+    command(app, "schema")(schema)
+
+
+def run(
+    recipe: Annotated[Path, typer.Argument(help="A recipe file, or the name of one that comes with edgekit.")],
+    out: Annotated[Path | None, typer.Option(help="Directory of the results; runs/NAME by default.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Change a key: --set train.epochs=3")] = None,
+) -> None:
+    """Train, export, compress, evaluate, measure and report, as a recipe says."""
+    from edgekit.pipeline import run_recipe
+    from edgekit.recipe import find_recipe, load_recipe
+    from edgekit.report import terminal_table, verdict
+
+    loaded = load_recipe(find_recipe(recipe), settings or ())
+    place = out if out is not None else Path("runs") / loaded.name
+    report = run_recipe(loaded, place)
+    content = report.as_dict()
+    steps = [{"name": s.name, "reused": s.reused, "seconds": round(s.seconds, 3)} for s in report.steps]
+    emit({**content, "out": str(place), "steps": steps}, lambda: terminal_table(content))
+    _tell(verdict(content), place, all(s.reused for s in report.steps))
+    if report.accepted is False:
+        refuse(f"accuracy floor missed: {verdict(content)}")
+
+
+def schema() -> None:
+    """Print the JSON schema of recipes, for editors."""
+    import json
+
+    from edgekit.recipe import Recipe
+
+    typer.echo(json.dumps(Recipe.model_json_schema(), indent=2))
+
+
+def _tell(sentence: str, place: Path, idle: bool) -> None:
+    from edgekit.progress import note
+
+    note(sentence)
+    note(f"report: {place / 'report.html'}, {place / 'report.md'}, {place / 'results.json'}")
+    if idle:
+        note("nothing had to be done: every step was reused")

@@ -1,0 +1,66 @@
+"""edgekit train, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgekit.cli.command import command, emit
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "train")(train)
+    command(app, "export")(export)
+
+
+def train(
+    family: Annotated[str, typer.Argument(help="Model family; `edgekit list families` names them.")],
+    data: Annotated[str, typer.Option(help="Name of a data set, or an .npz with labels.")],
+    out: Annotated[Path, typer.Option(help="Checkpoint directory to write.")],
+    size: Annotated[str, typer.Option(help="pico, small or base.")] = "small",
+    epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    learning_rate: Annotated[float | None, typer.Option()] = None,
+    patience: Annotated[int | None, typer.Option(min=1, help="Stop after so many epochs without gain.")] = None,
+    seed: Annotated[int | None, typer.Option()] = None,
+    accelerator: Annotated[str | None, typer.Option(help="Lightning's accelerator.")] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="Lightning's devices.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="Lightning's strategy, such as ddp.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Lightning's precision, such as bf16-mixed.")] = None,
+) -> None:
+    """Train a model; the same command goes on where an interrupted one stopped."""
+    from edgekit.training.request import train_family
+
+    given = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "patience": patience,
+        "seed": seed,
+        "accelerator": accelerator,
+        "devices": devices,
+        "strategy": strategy,
+        "precision": precision,
+    }
+    result = train_family(family, size, data, out, {k: v for k, v in given.items() if v is not None})
+    metric = result["validation"]
+    emit(result, lambda: f"{out}: {metric['name']} {metric['value']:.4f} on validation data")
+
+
+def export(
+    source: Annotated[Path, typer.Argument(help="A checkpoint directory of `edgekit train`, or an .onnx file.")],
+    out: Annotated[Path, typer.Option(help="The .onnx file to write.")],
+    opset: Annotated[int | None, typer.Option(help="Opset of the default domain; 18 by default.")] = None,
+    target_ort: Annotated[str | None, typer.Option(help="Oldest ONNX Runtime that must load it, such as 1.16.")] = None,
+    fix: Annotated[
+        list[str] | None, typer.Option(help="Fix a dynamic dimension or scalar input: --fix batch=1")
+    ] = None,
+) -> None:
+    """Write an ONNX file: from a checkpoint with a parity check against torch, or from another ONNX file."""
+    from edgekit.export import export_source
+
+    result = export_source(source, out, opset=opset, target_ort=target_ort, fix=fix or ())
+    emit(result, lambda: "\n".join(f"{key}: {value}" for key, value in result.items()))

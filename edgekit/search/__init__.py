@@ -1,0 +1,1 @@
+"""Searching for the best compression of a file, with proof."""
