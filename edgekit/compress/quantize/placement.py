@@ -24,7 +24,7 @@ PASSING = frozenset(("Flatten", "MaxPool", "Reshape", "Slice", "Squeeze", "Trans
 # ONNX Runtime has an int8 kernel for each; every float input must be quantised.
 JOINING = frozenset(("Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"))
 CLIPPING = frozenset(("Clip", "Relu"))
-# Measured on one AVX512-VNNI core: below this, int8 convolutions at a network's entry lose to float ones (0.82 -> 0.70 of
+# On one AVX512-VNNI core, int8 convolutions smaller than this lose to float ones at a network's entry (0.82 -> 0.70 of
 # fp32's time on a MobileNet). The tensor behind them has to be quantised in any case, so it costs no extra pair.
 SMALL_ENTRY_WEIGHTS = 512
 _QUANTISED_OPS = frozenset(("DequantizeLinear", "QuantizeLinear"))
@@ -74,6 +74,10 @@ class Wiring:
         """The value of an initializer that cannot be overridden; None for anything else."""
         found = self.constants.get(name)
         return None if found is None else numpy_helper.to_array(found)
+
+    def value(self, name: str) -> Array:
+        """The value of an initializer that is known to be there."""
+        return numpy_helper.to_array(self.constants[name])
 
     def only_reader(self, tensor: str) -> onnx.NodeProto | None:
         """The one node that reads a tensor, if nothing else does."""

@@ -196,7 +196,7 @@ class _Writer:
     def _weight(self, name: str, axis: int | None, floor: Array, padding: int, zero: bool) -> tuple[str, Array]:
         key = (name, axis, padding, zero, floor.tobytes())
         if key not in self.weights:
-            weight = np.asarray(self.wiring.array(name))
+            weight = self.wiring.value(name)
             if padding:
                 weight = np.pad(weight, [(0, 0), (0, padding)] + [(0, 0)] * (weight.ndim - 2))
             q, scale = quantize_weight(weight, axis, self.scheme.weight_peak, floor)

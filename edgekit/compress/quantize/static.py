@@ -13,11 +13,13 @@ import onnx
 from pydantic import Field
 
 from edgekit.compress.quantize.calibration import first_samples, input_specs, observe
+from edgekit.compress.quantize.equalize import equalise, links, unevenness
 from edgekit.compress.quantize.observers import Method, Observation, Range
 from edgekit.compress.quantize.placement import Placement, place
 from edgekit.compress.quantize.pooling import pool_by_mean
 from edgekit.compress.quantize.qdq import Scheme, write_qdq
 from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepResult, Target, technique
+from edgekit.data.split import Split
 from edgekit.errors import CompressError
 from edgekit.files import replacing
 from edgekit.graph.normalise import normalise
@@ -25,6 +27,8 @@ from edgekit.graph.read import data_files, read_model
 from edgekit.graph.write import write_model
 
 MIN_OPSET = 13  # scales per channel
+_PEAK_SAMPLES = 64
+_UNEVEN = 8.0  # trained networks stay below 5; three bits and more of a shared scale are lost above
 _NVIDIA = ("cuda", "tensorrt")
 _OFF_LIMITS = "its activations reach the limits of float, as masks do"
 
@@ -51,6 +55,7 @@ class StaticConfig(StepConfig):
         per_channel: One weight scale an output channel.
         symmetric: Activations have their zero in the middle; TensorRT always gets it so.
         activations: "auto" is what the target's kernels are fast for.
+        equalize: Bring channels of different size to one size first; "auto" does where they are uneven.
         reduce_range: 7-bit weights, for CPUs whose u8 x s8 sums saturate; "auto" follows the target.
     """
 
@@ -59,6 +64,7 @@ class StaticConfig(StepConfig):
     per_channel: bool = True
     symmetric: bool = False
     activations: Literal["auto", "uint8", "int8"] = "auto"
+    equalize: bool | Literal["auto"] = "auto"
     reduce_range: bool | Literal["auto"] = "auto"
 
 
@@ -84,6 +90,7 @@ def quantize_static(config: StaticConfig, step: OnnxStep) -> StepResult:
         return _unchanged(step, placement.left)
     inputs = input_specs(model)
     data = first_samples(step.calibration, config.calibration.samples, inputs)
+    model, equalised = equalise_if_uneven(model, data, config.equalize)
     scheme = scheme_for(config, step.target)
     ranges = choose_ranges(observe(model, data, placement.observed, work=step.work), config.calibration, scheme)
     placement, given_up = place_finite(model, step.excluded, ranges, small_entry)
@@ -101,6 +108,19 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     result = normalise(model, min_opset=MIN_OPSET)
     pool_by_mean(result)
     return result
+
+
+def equalise_if_uneven(
+    model: onnx.ModelProto, data: Split, wish: bool | Literal["auto"]
+) -> tuple[onnx.ModelProto, list[str]]:
+    """The model with equalised channels, and the tensors that were rescaled."""
+    tensors = [link.tensor for link in links(model)] if wish else []
+    if not tensors:
+        return model, []
+    seen = observe(model, data.take(_PEAK_SAMPLES), tensors)
+    peaks = {name: found.channel_peak for name, found in seen.items()}
+    uneven = {name: peak for name, peak in peaks.items() if wish is True or unevenness(peak) > _UNEVEN}
+    return (equalise(model, uneven), sorted(uneven)) if uneven else (model, [])
 
 
 def scheme_for(config: StaticConfig, target: Target) -> Scheme:
