@@ -89,7 +89,9 @@ def _table(report: QuantizeReport, out: Path) -> Table:
     gain = f"{latency.speedup.ratio:.2f}x as fast{sure}"
     table.add_row("latency", f"{latency.before_ms:.3f} ms", f"{latency.after_ms:.3f} ms", gain)
     name = f"{quality.name}{' (proxy, no labels)' if quality.proxy else ''}"
-    table.add_row(name, f"{quality.before:.4f}", f"{quality.after:.4f}", f"{-quality.drop:+.4f} on {quality.n} samples")
+    table.add_row(
+        name, f"{quality.before:.4f}", f"{quality.after:.4f}", f"{0.0 - quality.drop:+.4f} on {quality.n} samples"
+    )
     table.add_row("left in float", "", str(len(report.excluded_nodes)), _reasons(report))
     for attempt in report.attempts if len(report.attempts) > 1 else ():
         table.add_row(f"tried {attempt.method}", "", "", attempt.outcome)

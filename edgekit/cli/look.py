@@ -40,8 +40,8 @@ def doctor() -> None:
 
     found = examine()
     emit(found.as_dict(), lambda: diagnosis_table(found))
-    if found.problems:
-        refuse("; ".join(found.problems))
+    if not found.healthy:
+        refuse("; ".join(f"{p.what}: {p.fix}" for p in found.problems))
 
 
 def list_names(

@@ -10,6 +10,7 @@ import typer
 from edgekit.cli.command import command, emit
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
     from edgekit.bench import BenchReport
@@ -94,45 +95,43 @@ def _shapes(texts: list[str] | tuple[()]) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _table(report: BenchReport) -> Table:
+def _table(report: BenchReport) -> Group:
+    """Two narrow tables rather than one that no terminal is wide enough for."""
+    from rich.console import Group
+
+    return Group(_latency_table(report), _cold_table(report), *(f"note: {n}" for n in report.notes))
+
+
+def _latency_table(report: BenchReport) -> Table:
     from rich.table import Table
 
-    from edgekit.report.comparison import human_bytes
-
-    title = f"{report.machine['cpu']}, {report.rows[0].threads if report.rows else 0} threads"
-    table = Table(title=title, title_justify="left", caption="\n".join(report.notes) or None)
-    columns = (
-        "model",
-        "provider",
-        "batch",
-        "n",
-        "p50 ms",
-        "95 % interval",
-        "p90 ms",
-        "p99 ms",
-        "per s",
-        "session ms",
-        "first ms",
-    )
-    for column in (*columns, "peak memory", "size"):
-        table.add_column(column, justify="left" if column in ("model", "provider") else "right", overflow="fold")
+    title = f"steady latency on {report.machine['cpu']}, {report.rows[0].threads} threads"
+    table = Table(title=title, title_justify="left")
+    for column in ("model", "on", "batch", "p50 ms [95 %]", "p90 ms", "p99 ms", "per s", "n"):
+        table.add_column(column, justify="left" if column in ("model", "on") else "right", overflow="fold")
     for row in report.rows:
         latency, interval = row.latency_ms, row.latency_ms.ci95_p50
-        table.add_row(
-            Path(row.model).name,
-            row.provider,
-            str(row.batch),
-            str(row.samples.n),
-            f"{latency.p50:.3f}",
-            f"{interval[0]:.3f}, {interval[1]:.3f}" if interval else "n/a",
-            _or_na(latency.p90),
-            _or_na(latency.p99),
-            f"{row.throughput_per_s:.0f}",
-            f"{row.cold.session_ms:.1f}",
-            f"{row.cold.first_run_ms:.2f}",
-            human_bytes(row.cold.peak_rss_bytes),
-            human_bytes(row.size_bytes),
-        )
+        sure = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else " [n/a]"
+        cells = (f"{latency.p50:.3f}{sure}", _or_na(latency.p90), _or_na(latency.p99), f"{row.throughput_per_s:.0f}")
+        table.add_row(Path(row.model).name, row.provider, str(row.batch), *cells, str(row.samples.n))
+    return table
+
+
+def _cold_table(report: BenchReport) -> Table:
+    from rich.table import Table
+
+    from edgekit.ort import PROVIDERS
+    from edgekit.report.comparison import human_bytes
+
+    table = Table(title="cold start, in a process of its own", title_justify="left")
+    for column in ("model", "ran on", "batch", "session ms", "first run ms", "peak memory", "size"):
+        table.add_column(column, justify="left" if column in ("model", "ran on") else "right", overflow="fold")
+    short = {p.ort_name: p.name for p in PROVIDERS.values()}
+    for row in report.rows:
+        parts = row.cold.placement.items()
+        where = ", ".join(f"{short.get(name, name)} {100 * p.time_share:.0f} %" for name, p in parts)
+        times = (f"{row.cold.session_ms:.1f}", f"{row.cold.first_run_ms:.2f}", human_bytes(row.cold.peak_rss_bytes))
+        table.add_row(Path(row.model).name, where, str(row.batch), *times, human_bytes(row.size_bytes))
     return table
 
 

@@ -57,8 +57,9 @@ def _summary(report: Mapping[str, Any]) -> list[str]:
         verdict(report),
         "",
         f"- model: {recipe['family']}/{recipe['size']}, trained on {recipe['data']}",
-        f"- export: {report['export']['exporter']} exporter, opset {report['export']['opset']}, largest difference from torch "
-        f"{parity['max_abs']:.2g} (relative {parity['max_rel']:.2g}) at batches {', '.join(map(str, parity['batches']))}",
+        f"- export: {report['export']['exporter']} exporter, opset {report['export']['opset']}; largest difference "
+        f"from torch {parity['max_abs']:.2g} (relative {parity['max_rel']:.2g}) at batches "
+        + ", ".join(map(str, parity["batches"])),
     ]
 
 
@@ -68,12 +69,12 @@ def _method(report: Mapping[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     used = sorted({p for m in report["models"] for r in m["bench"] for p in r["providers_used"]})
     lines = [
-        f"- {report['metric']}: {first['metric']['test']['n']} test samples that nothing was chosen on; brackets hold 95 % "
-        "intervals, those of the drop are paired; the best is chosen on validation data",
-        f"- latency: models run in turns, {row['threads']} threads, {row['n']} runs of the base; speed-up is the median ratio "
-        "of paired rounds with its 95 % interval",
+        f"- {report['metric']}: {first['metric']['test']['n']} test samples that nothing was chosen on; brackets hold "
+        "95 % intervals, those of the drop are paired; the best is chosen on validation data",
+        f"- latency: models run in turns, {row['threads']} threads, {row['n']} runs of the base; speed-up is the median "
+        "ratio of paired rounds with its 95 % interval",
         f"- providers really used: {', '.join(used)}",
-        f"- machine: {machine['cpu']}, {machine['cores']} cores, {', '.join(machine['cpu_features']) or 'no known features'}",
+        f"- machine: {machine['cpu']}, {machine['cores']} cores, {', '.join(machine['cpu_features'])}",
         f"- versions: Python {machine['python']}, {versions}",
     ]
     return lines + [f"- note: {n}" for n in report["bench"]["notes"]]
