@@ -71,7 +71,7 @@ def _method(report: Mapping[str, Any]) -> list[str]:
     lines = [
         f"- {report['metric']}: {first['metric']['test']['n']} test samples that nothing was chosen on; brackets hold "
         "95 % intervals, those of the drop are paired; the best is chosen on validation data",
-        f"- latency: models run in turns, {row['threads']} threads, {row['n']} runs of the base; speed-up is the median "
+        f"- latency: models in turns, {row['threads']} threads, {row['n']} runs of the base; speed-up is the median "
         "ratio of paired rounds with its 95 % interval",
         f"- providers really used: {', '.join(used)}",
         f"- machine: {machine['cpu']}, {machine['cores']} cores, {', '.join(machine['cpu_features'])}",
