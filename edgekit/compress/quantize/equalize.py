@@ -1,4 +1,4 @@
-"""Cross-layer equalisation: channels of very different size are brought to one size before one scale has to fit them all.
+"""Cross-layer equalisation: channels of very different size become one size before one scale has to fit them all.
 
 Between a convolution and the next, with nothing but a ReLU in between, channel c may be divided by s_c and the next
 weight's input channel c multiplied by it: relu(s x) = s relu(x) for s > 0.
@@ -17,7 +17,7 @@ import onnx
 from onnx import numpy_helper
 
 from edgekit.compress.quantize.placement import CLIPPING, Wiring
-from edgekit.compress.quantize.qdq import clip_bounds, weight_axis
+from edgekit.compress.quantize.qdq import along_axis, clip_bounds, weight_axis
 from edgekit.graph.scopes import attribute
 from edgekit.specs import Array
 
@@ -111,11 +111,11 @@ def _rescale(model: onnx.ModelProto, link: Link, peak: Array) -> None:
         return
     step = _steps(peak, weight, dense=not _is_depthwise(after))
     first = wiring.value(before.input[1])
-    _store(wiring, before.input[1], first / _column(step, first.ndim, weight_axis(before)))
+    _store(wiring, before.input[1], first / along_axis(step, weight_axis(before), first.ndim))
     if len(before.input) > 2 and before.input[2]:
         _store(wiring, before.input[2], wiring.value(before.input[2]) / step)
     repeated = np.repeat(step, len(weight) // len(peak))
-    _store(wiring, after.input[1], _by_input(after, weight * _column(repeated, weight.ndim, 0)))
+    _store(wiring, after.input[1], _by_input(after, weight * along_axis(repeated, 0, weight.ndim)))
     clip = wiring.producer[link.tensor]
     if clip.op_type == "Clip":  # nothing reaches its bound, and the bound would have to move with the channels
         clip.op_type = "Relu"
@@ -150,12 +150,6 @@ def _by_input(node: onnx.NodeProto, weight: Array) -> Array:
     if _is_depthwise(node) or weight_axis(node) == 1:
         return weight
     return np.swapaxes(weight, 0, 1)
-
-
-def _column(step: Array, ndim: int, axis: int) -> Array:
-    shape = [1] * ndim
-    shape[axis] = -1
-    return step.reshape(shape)
 
 
 def _store(wiring: Wiring, name: str, value: Array) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgekit.compress.quantize.bias import mean_shift
 from edgekit.compress.quantize.observers import Range
 from edgekit.compress.quantize.placement import WEIGHTED, Placement, Wiring, data_inputs
 from edgekit.graph.scopes import attribute
@@ -79,11 +80,22 @@ def quantize_weight(weight: Array, axis: int | None, peak: int, floor: Array | f
     largest = np.abs(weight).max(axis=others) if weight.size else np.zeros(())
     scale = np.maximum(largest / peak, np.max(floor) if axis is None else floor)
     scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
-    shape = [1] * weight.ndim
-    if axis is not None:
-        shape[axis] = -1
-    q = np.rint(weight / scale.reshape(shape) if axis is not None else weight / scale)
+    q = np.rint(weight / along_axis(scale, axis, weight.ndim))
     return np.clip(q, -peak, peak).astype(np.int8), scale
+
+
+def dequantize_weight(q: Array, scale: Array, axis: int | None) -> Array:
+    """What `quantize_weight` stands for, float32."""
+    return np.asarray(q * along_axis(scale, axis, q.ndim), np.float32)
+
+
+def along_axis(values: Array, axis: int | None, ndim: int) -> Array:
+    """Values shaped so that they broadcast along one axis; as they are where axis is None."""
+    if axis is None:
+        return values
+    shape = [1] * ndim
+    shape[axis] = -1
+    return values.reshape(shape)
 
 
 def weight_axis(node: onnx.NodeProto) -> int:
@@ -94,7 +106,11 @@ def weight_axis(node: onnx.NodeProto) -> int:
 
 
 def write_qdq(
-    model: onnx.ModelProto, placement: Placement, ranges: Mapping[str, Range], scheme: Scheme
+    model: onnx.ModelProto,
+    placement: Placement,
+    ranges: Mapping[str, Range],
+    scheme: Scheme,
+    means: Mapping[str, Array] | None = None,
 ) -> onnx.ModelProto:
     """A copy of a model with Q/DQ pairs and int8 weights where the placement says so.
 
@@ -103,24 +119,29 @@ def write_qdq(
         placement: What to quantise.
         ranges: One a tensor of `placement.observed`.
         scheme: How numbers are represented.
+        means: (channels,) means of tensors along axis 1; biases of the nodes that read them are corrected.
     """
-    return _Writer(model, placement, ranges, scheme).write()
+    return _Writer(model, placement, ranges, scheme, means or {}).write()
 
 
 class _Writer:
     def __init__(
-        self, model: onnx.ModelProto, placement: Placement, ranges: Mapping[str, Range], scheme: Scheme
+        self,
+        model: onnx.ModelProto,
+        placement: Placement,
+        ranges: Mapping[str, Range],
+        scheme: Scheme,
+        means: Mapping[str, Array],
     ) -> None:
         self.model = onnx.ModelProto()
         self.model.CopyFrom(model)
         self.wiring = Wiring(self.model)
-        self.placement, self.scheme = placement, scheme
+        self.placement, self.scheme, self.means = placement, scheme, means
         self.scales = {t: activation_scale(ranges[of], scheme) for t, of in placement.tensors.items()}
         self.dropped = {a: b for a, b in placement.clipped.items() if a in self.scales and self._saturates(a, ranges)}
         self.nodes: list[onnx.NodeProto] = []
         self.names = set(self.wiring.producer) | {i.name for i in self.model.graph.input} | set(self.wiring.constants)
         self.stored: dict[bytes, str] = {}
-        self.weights: dict[tuple[object, ...], tuple[str, Array]] = {}
         self.read_as: dict[str, str] = {}  # float tensor -> what int8 nodes read instead
         self.integers: dict[str, str] = {}  # quantised tensor -> its integers, between Q and DQ
 
@@ -164,7 +185,7 @@ class _Writer:
             padding = self._stem_padding(node)
             if padding:
                 node.input[0] = self._padded(data[0], padding, len(self.wiring.constants[node.input[1]].dims))
-            self._quantise_weights(node, float(self.scales[data[0]][0]), padding)
+            self._quantise_weights(node, data[0], padding)
 
     def _stem_padding(self, node: onnx.NodeProto) -> int:
         """How many channels to add to the input of a convolution."""
@@ -182,26 +203,33 @@ class _Writer:
         self.nodes.append(helper.make_node("DequantizeLinear", [integers, scale, zero], [result]))
         return result
 
-    def _quantise_weights(self, node: onnx.NodeProto, input_scale: float, padding: int) -> None:
+    def _quantise_weights(self, node: onnx.NodeProto, tensor: str, padding: int) -> None:
         axis = weight_axis(node) if self.scheme.per_channel else None
-        bias = self.wiring.array(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-        floor = np.abs(bias) / (input_scale * _INT32_ROOM) if bias is not None else np.zeros(())
+        weight, bias = self.wiring.value(node.input[1]), self._bias(node)
+        input_scale = float(self.scales[tensor][0])
+        floor = 0.0 if bias is None else np.abs(bias) / (input_scale * _INT32_ROOM)
+        q, scale = quantize_weight(weight, axis, self.scheme.weight_peak, floor)
+        if bias is not None and tensor in self.means:
+            bias = bias - self._shift(node, dequantize_weight(q, scale, axis) - weight, self.means[tensor])
+        if padding:
+            q = np.pad(q, [(0, 0), (0, padding)] + [(0, 0)] * (q.ndim - 2))
         # ONNX Runtime fuses matrix products only with the zero points that it adds to convolutions by itself
-        node.input[1], scale = self._weight(node.input[1], axis, floor, padding, node.op_type != "Conv")
-        if bias is not None and self.scheme.integer_bias:
-            bias_scale = np.broadcast_to(np.float32(input_scale) * scale, bias.shape).astype(np.float32)
-            q = np.rint(bias / bias_scale.astype(np.float64)).astype(np.int32)
-            node.input[2] = self._dequantised(q, bias_scale if axis is not None else bias_scale[:1].reshape(()), 0)
+        node.input[1] = self._dequantised(q, scale, axis or 0, zero=node.op_type != "Conv")
+        if bias is not None:
+            node.input[2] = self._stored_bias(bias, np.float32(input_scale) * scale)
 
-    def _weight(self, name: str, axis: int | None, floor: Array, padding: int, zero: bool) -> tuple[str, Array]:
-        key = (name, axis, padding, zero, floor.tobytes())
-        if key not in self.weights:
-            weight = self.wiring.value(name)
-            if padding:
-                weight = np.pad(weight, [(0, 0), (0, padding)] + [(0, 0)] * (weight.ndim - 2))
-            q, scale = quantize_weight(weight, axis, self.scheme.weight_peak, floor)
-            self.weights[key] = (self._dequantised(q, scale, axis or 0, zero), scale)
-        return self.weights[key]
+    def _bias(self, node: onnx.NodeProto) -> Array | None:
+        return self.wiring.value(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+
+    def _shift(self, node: onnx.NodeProto, error: Array, mean: Array) -> Array | float:
+        by_output = error if weight_axis(node) == 0 else error.T
+        groups = int(attribute(node, "group", 1))
+        return mean_shift(by_output, mean, groups) if len(mean) == groups * by_output.shape[1] else 0.0
+
+    def _stored_bias(self, bias: Array, scale: Array) -> str:
+        if not self.scheme.integer_bias:
+            return self._constant(bias.astype(np.float32))
+        return self._dequantised(np.rint(bias / scale.astype(np.float64)).astype(np.int32), scale, 0)
 
     def _dequantised(self, q: Array, scale: Array, axis: int, zero: bool = False) -> str:
         result = self._name("w")

@@ -56,6 +56,7 @@ class StaticConfig(StepConfig):
         symmetric: Activations have their zero in the middle; TensorRT always gets it so.
         activations: "auto" is what the target's kernels are fast for.
         equalize: Bring channels of different size to one size first; "auto" does where they are uneven.
+        bias_correction: Take the shift that rounded weights put on means back in the biases.
         reduce_range: 7-bit weights, for CPUs whose u8 x s8 sums saturate; "auto" follows the target.
     """
 
@@ -65,6 +66,7 @@ class StaticConfig(StepConfig):
     symmetric: bool = False
     activations: Literal["auto", "uint8", "int8"] = "auto"
     equalize: bool | Literal["auto"] = "auto"
+    bias_correction: bool = True
     reduce_range: bool | Literal["auto"] = "auto"
 
 
@@ -92,15 +94,17 @@ def quantize_static(config: StaticConfig, step: OnnxStep) -> StepResult:
     data = first_samples(step.calibration, config.calibration.samples, inputs)
     model, equalised = equalise_if_uneven(model, data, config.equalize)
     scheme = scheme_for(config, step.target)
-    ranges = choose_ranges(observe(model, data, placement.observed, work=step.work), config.calibration, scheme)
+    seen = observe(model, data, placement.observed, work=step.work)
+    ranges = choose_ranges(seen, config.calibration, scheme)
     placement, given_up = place_finite(model, step.excluded, ranges, small_entry)
     left = tuple(replace(n, reason=_OFF_LIMITS) if n.name in given_up else n for n in placement.left)
     if not placement.nodes:
         return _unchanged(step, left)
-    written = write_qdq(model, placement, ranges, scheme)
+    means = {t: seen[of].channel_mean for t, of in placement.tensors.items() if t == of}
+    written = write_qdq(model, placement, ranges, scheme, means if config.bias_correction else None)
     write_model(written, step.out, feeds=next(iter(data.batches(inputs, 1))).feeds)
     reason = f"{len(placement.nodes)} nodes run in int8 on ranges of {len(data)} samples"
-    return StepResult(True, reason, left, _details(placement, scheme, config, len(data)))
+    return StepResult(True, reason, left, {**_details(placement, scheme, config), "equalised": equalised})
 
 
 def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -168,7 +172,7 @@ def _unchanged(step: OnnxStep, left: tuple[ExcludedNode, ...]) -> StepResult:
     return StepResult(False, reason, left)
 
 
-def _details(placement: Placement, scheme: Scheme, config: StaticConfig, samples: int) -> dict[str, Any]:
+def _details(placement: Placement, scheme: Scheme, config: StaticConfig) -> dict[str, Any]:
     return {
         "nodes_int8": len(placement.nodes),
         "tensors_int8": len(placement.tensors),
@@ -177,5 +181,4 @@ def _details(placement: Placement, scheme: Scheme, config: StaticConfig, samples
         "per_channel": scheme.per_channel,
         "weight_bits": scheme.weight_bits,
         "calibration_method": config.calibration.method,
-        "calibration_samples": samples,
     }
