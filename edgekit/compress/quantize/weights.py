@@ -7,7 +7,7 @@ arXiv:2210.17323; a few tensors in more bits by measured sensitivity: Dong et al
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -115,6 +115,7 @@ def store_weights(
     *,
     excluded: Iterable[str] = (),
     split: Split | None = None,
+    skip: Iterable[str] = (),
 ) -> Stored:
     """Store the float weights of a normalised model in fewer bits; the model is changed in place.
 
@@ -123,9 +124,10 @@ def store_weights(
         config: How.
         excluded: Names of nodes whose weights stay as they are.
         split: Calibration data: rounding then compensates its error on it, and sensitivity is measured, not guessed.
+        skip: Names of initializers that are none of its business.
     """
-    producers = Producers(model.graph)
-    found = list(find_weights(model))
+    producers, skip = Producers(model.graph), frozenset(skip)
+    found = [w for w in find_weights(model) if w.name not in skip]
     kept = {w.name: why_kept(w, config.min_elements, excluded, producers) for w in found}
     chosen = [w for w in found if not kept[w.name]]
     kept = {name: why for name, why in kept.items() if why}
@@ -152,17 +154,27 @@ def round_weights(
 ) -> dict[str, tuple[Array, Array]]:
     """(integers, scale) of each weight by name; on data where there is some."""
     moments = gather_moments(model, weights, split, config.samples) if split is not None and config.samples else {}
-    return {w.name: _round(w, config, moments) for w in weights}
+    return {w.name: round_weight(w, choose_axes(w.values) if config.per_channel else (), moments) for w in weights}
 
 
-def _round(weight: Weight, config: WeightsConfig, moments: dict[str, Array]) -> tuple[Array, Array]:
+def round_weight(
+    weight: Weight, axes: tuple[int, ...], moments: Mapping[str, Array], *, bits: int = 8
+) -> tuple[Array, Array]:
+    """(integers, scale) of a weight: integers of its shape, float32 scales that broadcast to it.
+
+    Args:
+        weight: What is rounded.
+        axes: Along which each index has its own scale.
+        moments: As `gather_moments` gave them; a weight whose multiplier is not in them is rounded to the nearest.
+        bits: Width of the integers.
+    """
     values = weight.values
-    scale = best_scale(values, choose_axes(values) if config.per_channel else ())
+    scale = best_scale(values, axes, bits)
     seen = multiplier_of(weight)
     if seen is None or seen.value not in moments:
-        return round_to(values, scale), scale
+        return round_to(values, scale, bits), scale
     matrices = as_matrices(weight, values)
     scales = as_matrices(weight, np.broadcast_to(scale, values.shape))
     second = np.broadcast_to(moments[seen.value], (len(matrices), seen.columns, seen.columns))
-    q = np.stack([round_on_data(m, s, h) for m, s, h in zip(matrices, scales, second, strict=True)])
+    q = np.stack([round_on_data(m, s, h, bits) for m, s, h in zip(matrices, scales, second, strict=True)])
     return np.ascontiguousarray(from_matrices(weight, q)), scale
