@@ -31,8 +31,12 @@ def _root(version: bool = typer.Option(False, "--version", callback=_version, is
 
 def main() -> None:
     """Entry point of the console script."""
-    from edgekit.cli import compress, look, measure, recipes, train
+    from edgekit.cli.compress import register as add_compress
+    from edgekit.cli.look import register as add_look
+    from edgekit.cli.measure import register as add_measure
+    from edgekit.cli.recipes import register as add_recipes
+    from edgekit.cli.train import register as add_train
 
-    for module in (recipes, train, compress, measure, look):
-        module.register(app)
+    for add in (add_recipes, add_train, add_compress, add_measure, add_look):
+        add(app)
     app()

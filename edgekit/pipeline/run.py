@@ -88,9 +88,12 @@ class _Run:
         )
         content = report.as_dict()
         files = [self.out / f for f in ("results.json", "report.md", "report.html")]
-        self.store.run(
-            "report", [content, __version__], files, lambda: write_report(content, self.out) or {}, "writing the report"
-        )
+
+        def make() -> dict[str, Any]:
+            write_report(content, self.out)
+            return {}
+
+        self.store.run("report", [content, __version__], files, make, "writing the report")
         return report.with_steps(self.store.finished)
 
     def _train(self) -> dict[str, Any]:

@@ -34,8 +34,8 @@ def step_name(value: Any) -> str:
     return f"{kinds[0]}: {value[kinds[0]]}" if len(kinds) == 1 else ""
 
 
-_UNION = functools.reduce(operator.or_, (Annotated[t.config, Tag(name)] for name, t in TECHNIQUES.items()))
-Step = Annotated[_UNION, Discriminator(step_name)]
+_UNION: Any = functools.reduce(operator.or_, (Annotated[t.config, Tag(name)] for name, t in TECHNIQUES.items()))
+Step: Any = Annotated[_UNION, Discriminator(step_name)]
 
 
 class ExportConfig(_Part):
@@ -61,7 +61,7 @@ class Recipe(_Part):
     target: Target = "cpu"
     train: TrainConfig = TrainConfig()
     export: ExportConfig = ExportConfig()
-    variants: dict[str, list[Step]] = Field(default_factory=dict)  # type: ignore[valid-type]
+    variants: dict[str, list[Step]] = Field(default_factory=dict)
     bench: BenchConfig = BenchConfig()
     accept: AcceptConfig | None = None
 

@@ -247,6 +247,6 @@ def peak_rss_bytes() -> int:
     """Largest resident memory of this process so far."""
     try:
         import resource
-    except ModuleNotFoundError:  # Windows keeps it elsewhere
-        return int(psutil.Process().memory_info().peak_wset)
+    except ModuleNotFoundError:  # Windows keeps it elsewhere, by a name of its own
+        return int(psutil.Process().memory_info()._asdict()["peak_wset"])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
