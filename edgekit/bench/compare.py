@@ -20,7 +20,7 @@ from edgekit.ort.session import Session
 from edgekit.specs import Feeds
 
 MARGIN = 0.03
-VISITS = 4
+_MOST_VISITS = 8
 _WIDEST = 0.10
 _NARROW = 0.05
 _LONG_RUN_S = 0.05
@@ -134,10 +134,12 @@ def compare_latency(
     """
     count = threads if threads is not None else available_cores()
 
-    def prepare() -> dict[str, Run]:
-        first, second = (Session(path, provider, threads=count) for path in (before, after))
-        used = feeds or BenchInputs(shapes or {}).feeds(first.inputs, batch or fixed_batch(first.inputs) or 1)
-        return {"before": runner(first, used), "after": runner(second, used)}
+    def prepare(backwards: bool) -> dict[str, Run]:
+        order = [("before", before), ("after", after)]
+        made = {n: Session(path, provider, threads=count) for n, path in (reversed(order) if backwards else order)}
+        inputs = made["before"].inputs
+        used = feeds or BenchInputs(shapes or {}).feeds(inputs, batch or fixed_batch(inputs) or 1)
+        return {name: runner(session, used) for name, session in made.items()}
 
     first, second, gain = _measured(prepare, seconds)
     return LatencyComparison(
@@ -151,17 +153,26 @@ def compare_latency(
     )
 
 
-def _measured(prepare: Callable[[], Mapping[str, Run]], seconds: float) -> tuple[Samples, Samples, Speedup]:
+def _measured(prepare: Callable[[bool], Mapping[str, Run]], seconds: float) -> tuple[Samples, Samples, Speedup]:
     """Visit after visit with new sessions, until the interval is narrow or four times the time is used up."""
     plan = Plan(min_seconds=seconds, min_runs=10, warmup_seconds=seconds)
     recorders: dict[str, Recorder] = {}
-    for done in range(1, 4 * VISITS + 1):
-        taken = interleave(prepare(), plan.part(done, VISITS), recorders=recorders)
+    start = perf_counter()
+    runs = prepare(False)
+    visits = affordable_visits(2 * seconds, perf_counter() - start)
+    for done in range(1, 4 * visits + 1):
+        taken = interleave(runs, plan.part(done, visits), recorders=recorders)
         gain = speedup(taken["before"], taken["after"])
         spent = min(r.spent_ns for r in recorders.values()) / 1e9
-        if gain.rounds >= MIN_ROUNDS and (spent > 4 * seconds or (done >= VISITS and _settled(gain))):
+        if gain.rounds >= MIN_ROUNDS and (spent > 4 * seconds or (done >= visits and _settled(gain))):
             break
+        runs = prepare(done % 2 == 1)
     return taken["before"], taken["after"], gain
+
+
+def affordable_visits(measuring_s: float, preparing_s: float) -> int:
+    """How many visits with new sessions fit, if preparing may take half as long as measuring."""
+    return max(1, min(_MOST_VISITS, int(measuring_s / 2 / max(preparing_s, 1e-9))))
 
 
 def _settled(found: Speedup) -> bool:

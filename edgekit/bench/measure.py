@@ -18,9 +18,9 @@ from edgekit.specs import Array
 
 Run = Callable[[], object]
 
-_TURN_NS = 20_000_000  # long enough that a tiny model runs as it does alone, short enough for a hundred rounds in 2 s
+_TURN_NS = 10_000_000  # long enough that a tiny model runs as it does alone, short enough for many rounds in a second
 _LONG_TURN_NS = 250_000_000
-_REWARM_NS = 10_000_000  # a run longer than this refills its caches by itself
+_REWARM_NS = 5_000_000  # a run longer than this refills its caches by itself
 _STABLE = 0.03
 
 
@@ -133,7 +133,7 @@ def interleave(
 
 
 def interleave_afresh(
-    prepare: Callable[[], Mapping[str, Run]], plan: Plan, *, visits: int, recorders: dict[str, Recorder]
+    prepare: Callable[[bool], Mapping[str, Run]], plan: Plan, *, visits: int, recorders: dict[str, Recorder]
 ) -> None:
     """Interleave in several visits, each with sessions of its own.
 
@@ -141,13 +141,13 @@ def interleave_afresh(
     memory; several sessions average that out.
 
     Args:
-        prepare: Makes new sessions and gives their runs.
+        prepare: Makes new sessions and gives their runs; told True, it makes them in the opposite order.
         plan: When all visits together are long enough.
         visits: How many; 1 where sessions are dear.
         recorders: Filled as runs are taken.
     """
     for done in range(1, visits + 1):
-        interleave(prepare(), plan.part(done, visits), recorders=recorders)
+        interleave(prepare(done % 2 == 0), plan.part(done, visits), recorders=recorders)
 
 
 def warm_up(run: Run, seconds: float) -> int:
@@ -167,7 +167,9 @@ def warm_up(run: Run, seconds: float) -> int:
 def _take_rounds(pairs: list[tuple[Run, Recorder]], plan: Plan) -> None:
     turn_ns = max(_TURN_NS, min(_LONG_TURN_NS, max(r.run_ns for _, r in pairs)))
     number = 1 + max((r.at_round[-1] for _, r in pairs if r.at_round), default=-1)
-    while active := [(run, r) for run, r in pairs if not r.enough(plan)]:
+    while not all(r.enough(plan) for _, r in pairs):
+        # who has enough goes on for a while, so that the others have somebody to be paired with
+        active = [(run, r) for run, r in pairs if not r.enough(plan) or r.spent_ns < 1.5e9 * plan.min_seconds]
         # every second round backwards, so that nobody always runs after the same neighbour
         for run, recorder in active if number % 2 == 0 else reversed(active):
             _take_turn(run, recorder, number, turn_ns, alone=len(active) == 1)

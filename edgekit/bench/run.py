@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgekit import machine
 from edgekit.bench.cold import cold_start
-from edgekit.bench.compare import VISITS, runner
+from edgekit.bench.compare import affordable_visits, runner
 from edgekit.bench.inputs import BenchInputs
 from edgekit.bench.measure import Recorder, Run, Samples, interleave_afresh
 from edgekit.bench.noise import disturbances, look, row_notes, thread_notes
@@ -71,8 +71,9 @@ def _measure_provider(
         for model, batch in track(wanted, f"cold starts on {provider}", total=len(wanted))
     ]
 
-    def prepare() -> dict[str, Run]:
-        return {str(i): _prepared(case, request) for i, case in enumerate(cases)}
+    def prepare(backwards: bool) -> dict[str, Run]:
+        order = list(enumerate(cases))
+        return {str(i): _prepared(case, request) for i, case in (reversed(order) if backwards else order)}
 
     recorders: dict[str, Recorder] = {}
     before = look()
@@ -85,9 +86,10 @@ def _measure_provider(
 
 
 def _visits(cases: Sequence[_Case], request: BenchRequest) -> int:
-    """How often sessions are made anew: once where that takes long, as for engines that are built."""
-    cheap = sum(case.cold.session_ms for case in cases) < 1000 * request.min_seconds
-    return VISITS if cheap and all(case.provider == "cpu" for case in cases) else 1
+    """How often sessions are made anew: less often where that takes long, once where engines are built."""
+    if any(case.provider != "cpu" for case in cases):
+        return 1
+    return affordable_visits(request.min_seconds * len(cases), sum(case.cold.session_ms for case in cases) / 1000)
 
 
 def _prepared(case: _Case, request: BenchRequest) -> Run:
