@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-COLUMNS = ("model", "metric (test)", "drop", "size", "smaller", "p50 latency", "faster", "notes")
+COLUMNS = ("model", "on", "metric (test)", "drop", "size", "smaller", "p50 latency", "faster", "notes")
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Comparison:
     """One line of the table, ready to print.
 
     Attributes:
-        model: Name of the variant, with the provider and batch that the latency is of.
+        model: Name of the variant.
         cells: One text for each of COLUMNS.
         best: Whether this is the chosen variant.
         is_base: Whether this is the uncompressed model.
@@ -62,7 +62,8 @@ def _line(report: Mapping[str, Any], model: Mapping[str, Any], row: Mapping[str,
     quality, drop, base = model["metric"]["test"], model["drop"]["test"], model["name"] == "base"
     unit, gain = quality["unit"], row["speedup"]
     cells = (
-        f"{model['name']} ({setting_of(row)})",
+        model["name"],
+        setting_of(row),
         f"{percent_or_value(quality['value'], unit)} [{_interval(quality['ci95'], unit)}]",
         "" if base else _drop(drop, unit),
         human_bytes(model["size_bytes"]),

@@ -8,7 +8,10 @@ from typing import Any
 from edgekit.report.comparison import COLUMNS, compare, setting_of
 from edgekit.report.text import markdown, verdict
 
-_INK, _GRID, _BASE, _VARIANT, _BEST = "#1f2937", "#e5e7eb", "#6b7280", "#2563eb", "#059669"
+_INK, _GRID, _BASE, _BEST = "#1f2937", "#e5e7eb", "#6b7280", "#059669"
+# Told apart by shape too, for those who do not see the colours.
+_COLOURS = ("#2563eb", "#d97706", "#7c3aed", "#db2777", "#0891b2", "#4d7c0f")
+_SYMBOLS = ("circle", "square", "triangle-up", "x", "star", "pentagon")
 
 
 def html(report: Mapping[str, Any]) -> str:
@@ -37,9 +40,9 @@ def _plot(report: Mapping[str, Any]) -> str:
         subplot_titles=("accuracy against size", f"accuracy against latency ({setting_of(first)})"),
         horizontal_spacing=0.1,
     )
-    for model in report["models"]:
+    for index, model in enumerate(report["models"]):
         for column, x in ((1, model["size_bytes"] / 1e3), (2, model["bench"][0]["latency_ms"]["p50"])):
-            figure.add_trace(_point(report, model, x, show=column == 1), row=1, col=column)
+            figure.add_trace(_point(report, index, x, show=column == 1), row=1, col=column)
     unit = report["models"][0]["metric"]["test"]["unit"]
     figure.update_yaxes(title_text=f"{report['metric']} on test data{' (%)' if unit == '' else ''}", gridcolor=_GRID)
     figure.update_xaxes(gridcolor=_GRID, rangemode="tozero")
@@ -53,25 +56,25 @@ def _plot(report: Mapping[str, Any]) -> str:
         legend={"orientation": "h", "y": -0.2},
         margin={"l": 60, "r": 20, "t": 40, "b": 60},
     )
-    return str(figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False}))
+    return str(figure.to_html(full_html=False, include_plotlyjs=True, config={"displayModeBar": False}))
 
 
-def _point(report: Mapping[str, Any], model: Mapping[str, Any], x: float, *, show: bool) -> Any:
+def _point(report: Mapping[str, Any], index: int, x: float, *, show: bool) -> Any:
     import plotly.graph_objects as go
 
+    model = report["models"][index]
     quality = model["metric"]["test"]
     scale = 100 if quality["unit"] == "" else 1
     y, (low, high) = scale * quality["value"], (scale * b for b in quality["ci95"])
-    colour = _BEST if model["name"] == report["best"] else _BASE if model["name"] == "base" else _VARIANT
+    best, base = model["name"] == report["best"], model["name"] == "base"
+    colour = _BEST if best else _BASE if base else _COLOURS[index % len(_COLOURS)]
     return go.Scatter(
         x=[x],
         y=[y],
         error_y={"type": "data", "symmetric": False, "array": [high - y], "arrayminus": [y - low], "thickness": 1},
-        mode="markers+text",
-        text=[model["name"]],
-        textposition="middle right",
-        marker={"size": 12, "color": colour},
-        name=model["name"],
+        mode="markers",
+        marker={"size": 13, "color": colour, "symbol": _SYMBOLS[index % len(_SYMBOLS)]},
+        name=f"{model['name']} (best)" if best else model["name"],
         showlegend=show,
         hovertemplate=f"{model['name']}: %{{x:.4g}}, %{{y:.2f}}<extra></extra>",
     )

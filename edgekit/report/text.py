@@ -12,15 +12,28 @@ if TYPE_CHECKING:
 
 
 def terminal_table(report: Mapping[str, Any]) -> Table:
-    """The comparison as a Rich table."""
+    """The comparison as a Rich table that fits 80 columns: what belongs together stands below each other."""
+    from rich import box
     from rich.table import Table
 
     table = Table(title=f"{report['name']}: accuracy, size and speed against the base", title_justify="left")
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column in ("model", "notes") else "right", overflow="fold")
+    table.box = box.HORIZONTALS
+    for column in ("model", f"{report['metric']} (test)", "drop", "size", "latency p50", "faster"):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    notes = []
     for line in compare(report):
-        table.add_row(*line.cells, style="bold green" if line.best else "dim" if line.is_base else None)
+        model, on, metric, drop, size, smaller, latency, faster, note = line.cells
+        cells = (f"{model}\n{on}", _stacked(metric), _stacked(drop), f"{size}\n{smaller}", latency, _stacked(faster))
+        table.add_row(*cells, style="bold green" if line.best else "dim" if line.is_base else None, end_section=True)
+        notes += [f"{model}: {note}"] if note else []
+    table.caption = "\n".join(dict.fromkeys(notes)) or None
+    table.caption_justify = "left"
     return table
+
+
+def _stacked(cell: str) -> str:
+    """The interval below its value; escaped, for Rich takes brackets for markup."""
+    return cell.replace(" [", "\n\\[")
 
 
 def markdown(report: Mapping[str, Any]) -> str:
