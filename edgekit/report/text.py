@@ -17,9 +17,9 @@ def terminal_table(report: Mapping[str, Any]) -> Table:
     from rich.table import Table
 
     table = Table(title=f"{report['name']}: accuracy, size and speed against the base", title_justify="left")
-    table.box = box.HORIZONTALS
+    table.box, table.collapse_padding, table.pad_edge = box.HORIZONTALS, True, False
     for column in ("model", f"{report['metric']} (test)", "drop", "size", "latency p50", "faster"):
-        table.add_column(column, justify="left" if column == "model" else "right")
+        table.add_column(column, justify="left" if column == "model" else "right", no_wrap=column != "model")
     notes = []
     for line in compare(report):
         model, on, metric, drop, size, smaller, latency, faster, note = line.cells
