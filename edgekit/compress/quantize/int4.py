@@ -1,0 +1,322 @@
+"""Block-wise weights of 2 to 8 bits for language models and other files that are mostly matrices.
+
+Sources: round to nearest: Dettmers & Zettlemoyer 2022, arXiv:2212.09720; k-quants: llama.cpp, Kawrakow 2023; HQQ:
+Badri & Shaji 2023, mobiusml.github.io/hqq_blog; GPTQ: Frantar et al. 2022, arXiv:2210.17323.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from pydantic import Field, model_validator
+
+from edgekit.compress.quantize.blockwise import (
+    Blocks,
+    Grid,
+    by_chunks,
+    fit_least_squares,
+    fit_range,
+    signal_to_noise_db,
+)
+from edgekit.compress.quantize.gptq import round_blocks_on_data
+from edgekit.compress.quantize.hqq import fit_half_quadratic
+from edgekit.compress.quantize.matrices import Matrix, block_for, find_matrices
+from edgekit.compress.quantize.moments import gather_moments, multiplier_of
+from edgekit.compress.quantize.nbits import BlockStore, Form, StandardStore
+from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepResult, Target, technique
+from edgekit.data.split import Split
+from edgekit.errors import CompressError
+from edgekit.graph.clean import remove_dead
+from edgekit.graph.normalise import normalise
+from edgekit.graph.read import read_model, refuse_non_finite
+from edgekit.graph.write import write_model
+from edgekit.progress import track
+from edgekit.specs import Array, Feeds
+
+Algorithm = Literal["auto", "rtn", "kquant", "hqq", "gptq"]
+
+_WORTH_IT = 0.98  # a file of more than this share of the original is no gain
+_MIN_OPSET = {"expanded": 11, "packed": 7, "standard": 21}
+_WIDTHS = {"expanded": (2, 3, 4, 5, 6, 8), "packed": (2, 4, 8), "standard": (4, 8)}
+# Rounding this far below 6 dB a bit means that the weights were on such a grid before: nothing is left to search.
+_ON_GRID_DB = 10.0
+_DB_PER_BIT = 6.02
+_MOMENTS_BYTES = 1 << 29
+_CALIBRATION_BATCH = 1
+
+
+class Int4Config(StepConfig):
+    """Matrices in blocks of few bits.
+
+    Attributes:
+        bits: Width of the codes of what products read.
+        block_size: Consecutive weights that share a scale; smaller where it does not divide the matrix.
+        algorithm: "auto" keeps weights that were on such a grid before as they were, and takes GPTQ for the others
+            where there is calibration data, else the search of k-quants.
+        kernel: "expanded" stores 4 bits and computes by the 8-bit kernel, which is faster on prompts; "packed" computes
+            on the codes as stored, in the least memory; "standard" needs no operator beyond ONNX's own. "auto" takes
+            what suits the target.
+        accuracy_level: 4 lets the kernels quantise activations to int8 a block at a time; 0 and 1 compute in float32.
+        embeddings: Whether tables of look-ups are stored in blocks too; one tied to an output layer is stored once.
+        embedding_bits: Width of the codes of what look-ups read.
+        symmetric: Whether the zero point is always in the middle.
+        min_elements: Smaller matrices stay float.
+        samples: Calibration samples that GPTQ looks at.
+    """
+
+    quantize: Literal["int4"] = "int4"
+    bits: Literal[2, 3, 4, 5, 6, 8] = 4
+    block_size: Literal[16, 32, 64, 128, 256] = 32
+    algorithm: Algorithm = "auto"
+    kernel: Literal["auto", "expanded", "packed", "standard"] = "auto"
+    accuracy_level: Literal[0, 1, 4] = 4
+    embeddings: bool = True
+    embedding_bits: Literal[2, 3, 4, 5, 6, 8] = 8
+    symmetric: bool = False
+    min_elements: int = Field(4096, ge=1)
+    samples: int = Field(32, ge=1)
+
+    @model_validator(mode="after")
+    def _kernel_has_width(self) -> Int4Config:
+        if self.kernel != "auto" and self.bits not in _WIDTHS[self.kernel]:
+            allowed = ", ".join(map(str, _WIDTHS[self.kernel]))
+            raise ValueError(f"kernel {self.kernel!r} has no {self.bits} bits; it takes {allowed}")
+        if self.kernel == "expanded" and self.accuracy_level != 4:
+            raise ValueError("kernel 'expanded' needs accuracy_level 4: in float32 its 8-bit kernel is 5 times slower")
+        return self
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """A matrix, rounded.
+
+    Attributes:
+        matrix: What was rounded.
+        grid: To what.
+        blocks: The result.
+        algorithm: By which algorithm; "exact" for weights that were on such a grid before.
+        snr_db: How far the error lies below the weights.
+    """
+
+    matrix: Matrix
+    grid: Grid
+    blocks: Blocks
+    algorithm: str
+    snr_db: float
+
+
+@technique(
+    Int4Config,
+    stage="onnx",
+    summary="4-bit weights in blocks for language models, embeddings too: a fifth of the size, faster tokens",
+    paper="https://arxiv.org/abs/2210.17323",
+)
+def quantize_int4(config: Int4Config, step: OnnxStep) -> StepResult:
+    """Store the matrices of a model in blocks of few bits.
+
+    Raises:
+        CompressError: if GPTQ is asked for without calibration data, or the target has no kernel of this width.
+        ModelError: if the model cannot be read, or holds NaN or Inf.
+    """
+    if config.algorithm == "gptq" and step.calibration is None:
+        raise CompressError("algorithm 'gptq' looks at activations; give --calibration, or take 'kquant' or 'hqq'")
+    model, form, before = _prepare(config, step)
+    matrices, kept = find_matrices(
+        model, min_elements=config.min_elements, embeddings=config.embeddings, excluded=step.excluded
+    )
+    rounded = round_matrices(model, matrices, config, form, step.calibration, kept)
+    store_matrices(model, rounded, form, config.accuracy_level)
+    details = _details(config, form, rounded, kept)
+    if not rounded or model.ByteSize() > _WORTH_IT * before:
+        write_model(read_model(step.model), step.out)
+        return StepResult(False, _why_unchanged(kept), details=details)
+    write_model(model, step.out, feeds=_first_feeds(model, step.calibration))
+    if step.calibration is not None:
+        details["agreement"] = _agreement(step, step.calibration)
+    excluded = tuple(ExcludedNode(name, "asked for") for name in sorted(step.excluded))
+    return StepResult(True, _reason(config, form, rounded), excluded, details)
+
+
+def _prepare(config: Int4Config, step: OnnxStep) -> tuple[onnx.ModelProto, Form, int]:
+    """The normalised model, the form to store in, and the size of the original."""
+    form = choose_form(config, step.target)
+    original = read_model(step.model)
+    refuse_non_finite(original, step.model)
+    try:
+        return normalise(original, min_opset=_MIN_OPSET[form]), form, original.ByteSize()
+    except CompressError:
+        if config.kernel != "auto" or form != "expanded" or config.bits not in _WIDTHS["packed"]:
+            raise
+    return normalise(original), "packed", original.ByteSize()
+
+
+def choose_form(config: Int4Config, target: Target) -> Form:
+    """How to store for a target; its own kernels where the config leaves the choice.
+
+    Raises:
+        CompressError: if the target has no operator for this form or width.
+    """
+    if config.kernel != "auto":
+        form: Form = config.kernel
+    elif target in ("web", "tensorrt"):
+        form = "standard"
+    elif target == "cuda" or config.accuracy_level != 4:
+        form = "packed"
+    else:
+        form = "expanded"
+    if target in ("web", "tensorrt") and form != "standard":
+        raise CompressError(f"target {target!r} takes ONNX's own operators only; leave kernel at auto, got {form!r}")
+    if config.bits not in _WIDTHS[form]:
+        allowed = ", ".join(map(str, _WIDTHS[form]))
+        raise CompressError(f"target {target!r} has no kernel for {config.bits} bits; it takes {allowed}")
+    if target == "tensorrt" and not config.symmetric:
+        raise CompressError("target 'tensorrt' takes symmetric weights only; set symmetric: true")
+    return form
+
+
+def round_matrices(
+    model: onnx.ModelProto,
+    matrices: list[Matrix],
+    config: Int4Config,
+    form: Form,
+    split: Split | None,
+    kept: dict[str, str],
+) -> list[Rounded]:
+    """Round every matrix; those that cannot be cut into blocks are left out and noted in `kept`."""
+    grids = {m.name: _grid(config, form, m) for m in matrices}
+    kept |= {name: "its rows cannot be cut into blocks" for name, grid in grids.items() if grid is None}
+    cut = [(m, grid) for m in matrices if (grid := grids[m.name]) is not None]
+    own = [(m, grid) for m, grid in cut if not m.same_as or grids[m.same_as] is None]
+    quick = [_round(m, grid, config) for m, grid in track(own, "round weights", total=len(own))]
+    done = _round_again(model, quick, config, split)
+    by_name = {r.matrix.name: r for r in done}
+    twins = [replace(by_name[m.same_as], matrix=m) for m, _ in cut if m.same_as in by_name]
+    return [*done, *twins]
+
+
+def _grid(config: Int4Config, form: Form, matrix: Matrix) -> Grid | None:
+    bits = config.bits
+    if matrix.lookups:
+        bits = config.embedding_bits if config.embedding_bits in _WIDTHS[form] else 8
+    block = block_for(matrix.shape[1], config.block_size, whole=bool(matrix.lookups) or form == "standard")
+    steps = 1 << (8 - bits) if form == "expanded" else 1
+    return Grid(bits, block, steps, config.symmetric) if block else None
+
+
+def _round(matrix: Matrix, grid: Grid, config: Int4Config) -> Rounded:
+    """Round without data."""
+    rows = matrix.rows
+    blocks = by_chunks(rows, grid, fit_range)
+    rounded = Rounded(matrix, grid, blocks, "rtn", signal_to_noise_db(rows, blocks))
+    if config.algorithm == "rtn":
+        return rounded
+    if rounded.snr_db > _DB_PER_BIT * grid.bits + _ON_GRID_DB:
+        return replace(rounded, algorithm="exact")
+    fit = fit_half_quadratic if config.algorithm == "hqq" else fit_least_squares
+    blocks = by_chunks(rows, grid, fit)
+    name = "hqq" if config.algorithm == "hqq" else "kquant"
+    return Rounded(matrix, grid, blocks, name, signal_to_noise_db(rows, blocks))
+
+
+def _round_again(
+    model: onnx.ModelProto, quick: list[Rounded], config: Int4Config, split: Split | None
+) -> list[Rounded]:
+    """Round by GPTQ what is not exact and whose input can be observed."""
+    if split is None or config.algorithm not in ("auto", "gptq"):
+        return quick
+    result = {r.matrix.name: r for r in quick}
+    for group in _groups([r for r in quick if r.algorithm != "exact" and not r.matrix.lookups]):
+        moments = gather_moments(model, [r.matrix.weight for r in group], split, config.samples)
+        for old in track(group, "round on data", total=len(group)):
+            seen = multiplier_of(old.matrix.weight)
+            if seen is not None and seen.value in moments:
+                result[old.matrix.name] = _on_data(old, moments[seen.value][0])
+    return list(result.values())
+
+
+def _on_data(old: Rounded, moments: Array) -> Rounded:
+    rows = old.matrix.rows
+    blocks = round_blocks_on_data(rows, old.grid, moments)
+    return Rounded(old.matrix, old.grid, blocks, "gptq", signal_to_noise_db(rows, blocks))
+
+
+def _groups(rounded: list[Rounded]) -> Iterator[list[Rounded]]:
+    """Groups whose moments fit into memory together."""
+    group: list[Rounded] = []
+    values: dict[str, int] = {}
+    for item in rounded:
+        seen = multiplier_of(item.matrix.weight)
+        if seen is None:
+            continue
+        if sum((values | {seen.value: seen.columns**2 * 8}).values()) > _MOMENTS_BYTES and group:
+            yield group
+            group, values = [], {}
+        values[seen.value] = seen.columns**2 * 8
+        group.append(item)
+    if group:
+        yield group
+
+
+def store_matrices(model: onnx.ModelProto, rounded: list[Rounded], form: Form, accuracy_level: int) -> None:
+    """Put rounded matrices into a model, in place."""
+    store = StandardStore(model) if form == "standard" else BlockStore(model, form, accuracy_level)
+    for item in rounded:
+        store.put(item.matrix, item.blocks, item.grid)
+    store.finish()
+    remove_dead(model)
+
+
+def _first_feeds(model: onnx.ModelProto, split: Split | None) -> Feeds | None:
+    """The first calibration sample as a feed for the proof run."""
+    return None
+
+
+def _agreement(step: OnnxStep, split: Split, samples: int = 4) -> dict[str, Any]:
+    """Share of positions at which the original and the result name the same class or token, on calibration data."""
+    from edgekit.ort.session import Session
+
+    choices = []
+    for path in (step.model, step.out):
+        session = Session(path)
+        data = split.matched(session.inputs).take(samples)
+        feeds = [b.feeds for b in data.batches(session.inputs, _CALIBRATION_BATCH)]
+        choices.append([np.asarray(session.run(f)[0]).argmax(axis=-1).ravel() for f in feeds])
+    equal = np.concatenate([a == b for a, b in zip(*choices, strict=True)])
+    return {"value": float(equal.mean()), "n": int(equal.size), "on": split.name, "proxy": True}
+
+
+def _details(config: Int4Config, form: Form, rounded: list[Rounded], kept: dict[str, str]) -> dict[str, Any]:
+    return {
+        "bits": config.bits,
+        "kernel": form,
+        "accuracy_level": config.accuracy_level,
+        "matrices": len(rounded),
+        "algorithms": dict(Counter(r.algorithm for r in rounded)),
+        "blocks": dict(Counter(str(r.grid.block) for r in rounded)),
+        "worst_snr_db": min((round(r.snr_db, 1) for r in rounded), default=None),
+        "tied_tables": sum(bool(r.matrix.lookups and r.matrix.products) or bool(r.matrix.same_as) for r in rounded),
+        "float_tensors": dict(Counter(kept.values())),
+    }
+
+
+def _reason(config: Int4Config, form: Form, rounded: list[Rounded]) -> str:
+    tables = sum(bool(r.matrix.lookups) for r in rounded)
+    exact = sum(r.algorithm == "exact" for r in rounded)
+    parts = [f"{len(rounded)} matrices stored in blocks of {config.bits} bits for the {form} kernel"]
+    if tables:
+        parts.append(f"{tables} of them look-up tables")
+    if exact:
+        parts.append(f"{exact} were on such a grid before and lose next to nothing")
+    return "; ".join(parts)
+
+
+def _why_unchanged(kept: dict[str, str]) -> str:
+    if not kept:
+        return "the model holds no float matrices"
+    listed = ", ".join(f"{count} {why}" for why, count in Counter(kept.values()).most_common())
+    return f"no float matrix is worth storing in blocks ({listed})"
