@@ -13,7 +13,7 @@ import onnx
 
 from edgekit.graph.advice import OperatorAdvice, advise, bits_of, tensor_bytes, title
 from edgekit.graph.macs import MacCount, count_macs
-from edgekit.graph.read import data_files, every_graph, every_node, every_weight, read_structure, size_bytes
+from edgekit.graph.read import every_graph, every_node, every_weight, read_structure
 from edgekit.graph.scopes import attribute
 from edgekit.graph.shapes import dims_of
 from edgekit.ort.compat import installed_ceiling
@@ -134,12 +134,12 @@ def describe(path: Path, dims: Mapping[str, int] | None = None) -> ModelInfo:
     """
     model = read_structure(path)
     problems = _problems(model, path)
-    groups = _weight_groups(model)
+    groups, external = _weight_groups(model), _external_files(model)
     symbolic = {d: 1 for s in _inputs(model) for d in s.shape if isinstance(d, str) and d}
     return ModelInfo(
         path=str(path),
-        size_bytes=size_bytes(path),
-        external_files=tuple(str(f.relative_to(path.parent)) for f in data_files(path)),
+        size_bytes=path.stat().st_size + sum(_bytes_of(path.parent / name) for name in external),
+        external_files=external,
         ir_version=model.ir_version,
         opsets={o.domain or "ai.onnx": o.version for o in model.opset_import},
         producer=" ".join(filter(None, (model.producer_name, model.producer_version))),
@@ -182,6 +182,15 @@ def _inputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
     """The inputs that a caller must give: not those that an initializer stands for."""
     held = {t.name for t in model.graph.initializer}
     return tuple(spec_of(v) for v in model.graph.input if v.name not in held)
+
+
+def _external_files(model: onnx.ModelProto) -> tuple[str, ...]:
+    kept = (e.value for t in every_weight(model) for e in t.external_data if e.key == "location")
+    return tuple(sorted(set(kept)))
+
+
+def _bytes_of(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0
 
 
 def _problems(model: onnx.ModelProto, path: Path) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import onnx
 
 from edgekit.errors import ModelError, unknown
-from edgekit.graph.read import every_graph
+from edgekit.graph.fold_shapes import infer_concrete_shapes
 from edgekit.graph.scopes import attribute, subgraphs_of
-from edgekit.graph.shapes import dims_of, infer_shapes, without_weights
+from edgekit.graph.shapes import without_weights
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -45,8 +45,8 @@ def count_macs(model: onnx.ModelProto, dims: Mapping[str, int] | None = None) ->
     Raises:
         ModelError: for a dimension that the model does not have.
     """
-    settled = settle_dims(model, dims or {})
-    shapes = _concrete_shapes(settled)
+    settled = settle_dims(without_weights(model), dims or {})
+    shapes = infer_concrete_shapes(settled)
     uncounted: Counter[str] = Counter()
     by_op = _count_graph(settled.graph, shapes, uncounted)
     return MacCount(dict(by_op.most_common()), dict(uncounted.most_common()))
@@ -84,23 +84,6 @@ def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     return copy
-
-
-def _concrete_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shapes of sizes only, of the main graph and of subgraphs, by name."""
-    found = {**_subgraph_shapes(model), **infer_shapes(model)}
-    for graph in every_graph(model):
-        found.update({t.name: tuple(t.dims) for t in graph.initializer})
-    return {name: dims for name, dims in found.items() if all(isinstance(d, int) for d in dims)}  # type: ignore[misc]
-
-
-def _subgraph_shapes(model: onnx.ModelProto) -> dict[str, tuple[int | str, ...]]:
-    try:
-        inferred = onnx.shape_inference.infer_shapes(without_weights(model), data_prop=True)
-    except (RuntimeError, ValueError, onnx.shape_inference.InferenceError):
-        return {}
-    values = (v for graph in every_graph(inferred) for v in (*graph.value_info, *graph.input, *graph.output))
-    return {v.name: dims_of(v) for v in values if v.type.tensor_type.HasField("shape")}
 
 
 def _count_graph(graph: onnx.GraphProto, shapes: Shapes, uncounted: Counter[str]) -> Counter[str]:

@@ -1,0 +1,114 @@
+"""Arithmetic on shapes, folded: exporters compute shapes in the graph, and ONNX's inference stops at much of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from edgekit.graph.scopes import opset_of
+from edgekit.graph.shapes import dims_of, without_weights
+from edgekit.specs import Array
+
+_MOST_ELEMENTS = 4096
+_ROUNDS = 8
+_FOLDED = frozenset(
+    (
+        *("Identity", "Constant", "Cast", "Gather", "Squeeze", "Unsqueeze", "Reshape", "Concat", "Slice"),
+        *("Add", "Sub", "Mul", "Div", "Mod", "Neg", "Min", "Max", "Floor", "Ceil", "ReduceProd", "ConstantOfShape"),
+        *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or", "Where"),
+    )
+)
+
+
+def infer_concrete_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Shapes of the values of the main graph and its subgraphs, where all inputs have sizes.
+
+    Args:
+        model: Its inputs have no symbolic dimensions; it is not changed.
+
+    Returns:
+        Shapes by name; what cannot be told is not there.
+    """
+    light = without_weights(model)
+    inferred = light
+    for _ in range(_ROUNDS):
+        inferred = _inferred(light)
+        if not _fold(light.graph, _shapes(inferred.graph), opset_of(model)):
+            break
+    found: dict[str, tuple[int, ...]] = {}
+    graphs = [inferred.graph]
+    while graphs:
+        graph = graphs.pop()
+        found = {**_shapes(graph), **found}
+        graphs += [a.g for n in graph.node for a in n.attribute if a.type == onnx.AttributeProto.GRAPH]
+    return found
+
+
+def _inferred(light: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return onnx.shape_inference.infer_shapes(light, data_prop=True)
+    except (RuntimeError, ValueError, onnx.shape_inference.InferenceError):
+        return light
+
+
+def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
+    found = {t.name: tuple(t.dims) for t in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        if value.type.tensor_type.HasField("shape"):
+            dims = tuple(d for d in dims_of(value) if isinstance(d, int))
+            if len(dims) == len(value.type.tensor_type.shape.dim):
+                found[value.name] = dims
+    return found
+
+
+def _fold(graph: onnx.GraphProto, shapes: Mapping[str, tuple[int, ...]], opset: int) -> bool:
+    """Replace nodes whose value is known by initializers; whether there were any."""
+    held = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    kept, folded = [], False
+    for node in graph.node:
+        value = _value(node, held, shapes, opset)
+        if value is None:
+            kept.append(node)
+            continue
+        folded = True
+        held[node.output[0]] = value
+        graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
+    if folded:
+        copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in kept]
+        del graph.node[:]
+        graph.node.extend(copies)
+    return folded
+
+
+def _value(
+    node: onnx.NodeProto, held: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], opset: int
+) -> Array | None:
+    if node.domain not in ("", "ai.onnx") or len(node.output) != 1:
+        return None
+    if node.op_type == "Shape" and node.input[0] in shapes:
+        start, end = (next((a.i for a in node.attribute if a.name == key), None) for key in ("start", "end"))
+        return np.array(shapes[node.input[0]][start:end], np.int64)
+    if node.op_type == "Size" and node.input[0] in shapes:
+        return np.array(math.prod(shapes[node.input[0]]), np.int64)
+    if node.op_type not in _FOLDED or not all(not name or name in held for name in node.input):
+        return None
+    return _evaluated(node, [held[name] if name else None for name in node.input], opset)
+
+
+def _evaluated(node: onnx.NodeProto, inputs: Sequence[Array | None], opset: int) -> Array | None:
+    from onnx.reference import ReferenceEvaluator
+
+    if node.op_type == "ConstantOfShape" and (inputs[0] is None or math.prod(inputs[0].tolist()) > _MOST_ELEMENTS):
+        return None
+    feeds = {name: value for name, value in zip(node.input, inputs, strict=True) if name}
+    try:
+        results: Any = ReferenceEvaluator(node, opsets={"": opset}).run(None, feeds)
+        value = results[0]
+    except (RuntimeError, ValueError, IndexError, TypeError, KeyError, NotImplementedError, ZeroDivisionError):
+        return None  # the reference is stricter than the runtimes here and there; the shape stays unknown
+    return value if isinstance(value, np.ndarray) and value.size <= _MOST_ELEMENTS else None
