@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgekit.graph.scopes import opset_of
+from edgekit.graph.scopes import attribute, opset_of
 from edgekit.graph.shapes import dims_of, without_weights
 from edgekit.specs import Array
 
@@ -35,6 +35,8 @@ def infer_concrete_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
         Shapes by name; what cannot be told is not there.
     """
     light = without_weights(model)
+    for node in light.graph.node:
+        _stand_in(node, light.graph)
     inferred = light
     for _ in range(_ROUNDS):
         inferred = _inferred(light)
@@ -47,6 +49,36 @@ def infer_concrete_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
         found = {**_shapes(graph), **found}
         graphs += [a.g for n in graph.node for a in n.attribute if a.type == onnx.AttributeProto.GRAPH]
     return found
+
+
+# Contrib operators whose first output has the shape of an ONNX operator's: its type and which inputs that one reads.
+_STAND_INS: dict[str, tuple[str, tuple[int, ...]]] = {
+    **dict.fromkeys(("DynamicQuantizeMatMul", "MatMulIntegerToFloat"), ("MatMul", (0, 1))),
+    **dict.fromkeys(("QLinearAdd", "QLinearMul"), ("Add", (0, 3))),
+    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), ("Identity", (0,))),
+    **dict.fromkeys(("FastGelu", "Gelu", "BiasGelu", "QuickGelu", "QLinearLeakyRelu"), ("Identity", (0,))),
+    "FusedConv": ("Conv", (0, 1)),
+}
+
+
+def _stand_in(node: onnx.NodeProto, graph: onnx.GraphProto) -> None:
+    """Turn a contrib node into an ONNX node of the same output shape; inference stops at what it does not know."""
+    if node.domain != "com.microsoft" or not node.output:
+        return
+    if node.op_type == "MatMulNBits":
+        dims = [int(attribute(node, "K", 0)), int(attribute(node, "N", 0))]
+        weight = onnx.helper.make_tensor_value_info(f"{node.output[0]}/weight", onnx.TensorProto.FLOAT, dims)
+        graph.input.append(weight)
+        _become(node, "MatMul", [node.input[0], weight.name])
+    elif node.op_type in _STAND_INS:
+        op_type, reads = _STAND_INS[node.op_type]
+        _become(node, op_type, [node.input[i] for i in reads])
+
+
+def _become(node: onnx.NodeProto, op_type: str, inputs: list[str]) -> None:
+    kept = [a for a in node.attribute if op_type == "Conv" and a.name not in ("activation", "activation_params")]
+    replacement = onnx.NodeProto(op_type=op_type, name=node.name, input=inputs, output=node.output[:1], attribute=kept)
+    node.CopyFrom(replacement)
 
 
 def _inferred(light: onnx.ModelProto) -> onnx.ModelProto:

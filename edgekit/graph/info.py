@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx
 
-from edgekit.graph.advice import OperatorAdvice, advise, bits_of, tensor_bytes, title
+from edgekit.graph.advice import OperatorAdvice, advise, tensor_bytes, title
 from edgekit.graph.macs import MacCount, count_macs
 from edgekit.graph.read import every_graph, every_node, every_weight, read_structure
 from edgekit.graph.scopes import attribute
@@ -242,7 +242,7 @@ def _precision(model: onnx.ModelProto, groups: tuple[WeightGroup, ...]) -> Preci
         heaviest = f"{_block_bits(model)}-bit blocks"
     forms = tuple(name for name, there in _forms(model, ops, groups).items() if there)
     integers = {"Q/DQ", "QOperator", "dynamic"} & set(forms)
-    return Precision(heaviest, "int8" if integers else _float_type(model, groups), forms)
+    return Precision(heaviest, "int8" if integers else _float_type(model), forms)
 
 
 def _forms(model: onnx.ModelProto, ops: set[str], groups: tuple[WeightGroup, ...]) -> dict[str, bool]:
@@ -265,17 +265,16 @@ def _block_bits(model: onnx.ModelProto) -> int:
     return next(found, 4)
 
 
-def _float_type(model: onnx.ModelProto, groups: tuple[WeightGroup, ...]) -> str:
-    """The float type that most weights have, else that of the inputs and outputs."""
-    weights = [g.dtype for g in groups if g.dtype.startswith(("float", "bfloat")) and bits_of_name(g.dtype) >= 16]
+def _float_type(model: onnx.ModelProto) -> str:
+    """The float type of most weights that are not only stored so and cast, else that of the inputs and outputs."""
+    cast = {node.input[0] for node in every_node(model) if node.op_type == "Cast"}
+    sizes: Counter[str] = Counter()
+    for tensor in every_weight(model):
+        if tensor.name not in cast and "float" in dtype_name(tensor.data_type):
+            sizes[dtype_name(tensor.data_type)] += tensor_bytes(tensor)
     declared = [s.dtype for s in (*map(spec_of, model.graph.input), *map(spec_of, model.graph.output))]
-    return next(iter([*weights, *(d for d in declared if "float" in d), *declared]), "none")
-
-
-def bits_of_name(dtype: str) -> int:
-    """Bits of one element of a type by NumPy's name."""
-    onnx_name = {v: k for k, v in _NAMES.items()}.get(dtype, dtype)
-    return bits_of(onnx.TensorProto.DataType.Value(onnx_name.upper()))
+    heaviest = [dtype for dtype, _ in sizes.most_common(1)]
+    return next(iter([*heaviest, *(d for d in declared if "float" in d), *declared]), "none")
 
 
 def _spec_dict(spec: TensorSpec) -> dict[str, Any]:
