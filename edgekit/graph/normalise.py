@@ -12,6 +12,7 @@ from edgekit.graph.branches import resolve_branches
 from edgekit.graph.clean import name_nodes, remove_dead, remove_identities, strip_notes, strip_value_info
 from edgekit.graph.constants import dedupe, fold_constants, fold_static_shapes, lift_constants
 from edgekit.graph.fold_bn import fold_batch_norms
+from edgekit.graph.gelu import reorder_gelu
 from edgekit.graph.opset import raise_opset
 
 Pass = Callable[[onnx.ModelProto], object]
@@ -131,6 +132,7 @@ PASSES: tuple[Pass, ...] = (
     remove_dead,
     simplify,
     fold_batch_norms,
+    reorder_gelu,
     remove_dead,
     dedupe,
     name_nodes,

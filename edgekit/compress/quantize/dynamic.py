@@ -18,6 +18,7 @@ from edgekit.compress.quantize.moments import gather_moments
 from edgekit.compress.quantize.weights import Stored, WeightsConfig, round_weight, store_weights
 from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepResult, Target, technique
 from edgekit.data.split import Split
+from edgekit.graph.masks import soften_masks
 from edgekit.graph.normalise import normalise
 from edgekit.graph.read import read_model, refuse_non_finite
 from edgekit.graph.write import write_model
@@ -57,16 +58,19 @@ class DynamicResult:
     Attributes:
         products: Matrix products that run in int8.
         lookups: Embedding look-ups on int8 tables.
+        masks: Attention masks whose fill was replaced by one that Softmax is fast on.
         stored: What became of all other weights.
     """
 
     products: int
     lookups: int
+    masks: int
     stored: Stored
 
     def as_dict(self) -> dict[str, Any]:
         """Facts for a report."""
-        return {"int8_products": self.products, "int8_lookups": self.lookups, **self.stored.as_dict()}
+        counts = {"int8_products": self.products, "int8_lookups": self.lookups, "softened_masks": self.masks}
+        return {**counts, **self.stored.as_dict()}
 
 
 @technique(
@@ -126,6 +130,7 @@ def make_dynamic(
     """
     excluded = frozenset(excluded)
     reduce = config.reduce_range if config.reduce_range is not None else target == "cpu-no-vnni"
+    masks = soften_masks(model, split) if split is not None else 0
     chosen = list(_choose(model, config, excluded))
     moments = gather_moments(model, [w for w, _ in chosen], split, config.samples) if split and config.samples else {}
     writer = IntegerWriter(model)
@@ -136,7 +141,7 @@ def make_dynamic(
     writer.finish()
     rest = WeightsConfig(per_channel=config.per_channel, samples=config.samples)
     stored = store_weights(model, rest, excluded=excluded, split=split, skip=writer.initializers)
-    return DynamicResult(writer.products, writer.lookups, stored)
+    return DynamicResult(writer.products, writer.lookups, masks, stored)
 
 
 def _choose(model: onnx.ModelProto, config: DynamicConfig, excluded: frozenset[str]) -> Iterable[tuple[Weight, Role]]:
