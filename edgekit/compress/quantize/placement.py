@@ -107,12 +107,11 @@ def place(model: onnx.ModelProto, excluded: Iterable[str] = (), *, small_entry: 
     clipped = _clipped(wiring, banned)
     ends = {before: after for after, before in clipped.items()}
     wanted = _asked_for(wiring, weighted, ends)
-    possible = _possible(wiring, banned, wanted | {ends.get(o, o) for o in weighted}, clipped)
+    joining = _joining(wiring, banned, wanted | {ends.get(o, o) for o in weighted}, clipped)
     nodes = set(weighted)
     for node in reversed(wiring.nodes):
         result = node.output[0] if node.output else ""
-        end = ends.get(result, result)
-        if end in wanted and end in possible and result not in weighted and node.op_type in JOINING | PASSING:
+        if result in joining and ends.get(result, result) in wanted:
             nodes.add(result)
             wanted.update(data_inputs(node))
     return Placement(frozenset(nodes), _scales(wiring, wanted, nodes), _behind(clipped, nodes), tuple(left))
@@ -199,16 +198,18 @@ def _clipped(wiring: Wiring, banned: frozenset[str]) -> dict[str, str]:
     }
 
 
-def _possible(wiring: Wiring, banned: frozenset[str], start: set[str], clipped: Mapping[str, str]) -> set[str]:
-    """Every tensor that int8 kernels could make, downstream of the nodes with weights."""
-    possible = set(start)
+def _joining(wiring: Wiring, banned: frozenset[str], start: set[str], clipped: Mapping[str, str]) -> set[str]:
+    """Outputs of the nodes around those with weights that could run in int8, since all that they read could be int8."""
+    possible, joining = set(start), set()
     for node in wiring.nodes:
         if node.name in banned or not node.output:
             continue
-        joins = node.op_type in JOINING | PASSING and all(i in possible for i in data_inputs(node))
-        if joins or clipped.get(node.output[0]) in possible:
+        if node.op_type in JOINING | PASSING and all(i in possible for i in data_inputs(node)):
+            joining.add(node.output[0])
             possible.add(node.output[0])
-    return possible
+        elif clipped.get(node.output[0]) in possible:
+            possible.add(node.output[0])
+    return joining
 
 
 def _asked_for(wiring: Wiring, weighted: set[str], ends: Mapping[str, str]) -> set[str]:

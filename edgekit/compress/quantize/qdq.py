@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 from edgekit.compress.quantize.bias import mean_shift
 from edgekit.compress.quantize.observers import Range
 from edgekit.compress.quantize.placement import WEIGHTED, Placement, Wiring, data_inputs
-from edgekit.graph.scopes import attribute
+from edgekit.graph.scopes import Names, attribute
 from edgekit.specs import Array
 
 _INT32_ROOM = 2.0**30
@@ -140,7 +140,7 @@ class _Writer:
         self.scales = {t: activation_scale(ranges[of], scheme) for t, of in placement.tensors.items()}
         self.dropped = {a: b for a, b in placement.clipped.items() if a in self.scales and self._saturates(a, ranges)}
         self.nodes: list[onnx.NodeProto] = []
-        self.names = set(self.wiring.producer) | {i.name for i in self.model.graph.input} | set(self.wiring.constants)
+        self.names = Names(self.model)
         self.stored: dict[bytes, str] = {}
         self.read_as: dict[str, str] = {}  # float tensor -> what int8 nodes read instead
         self.integers: dict[str, str] = {}  # quantised tensor -> its integers, between Q and DQ
@@ -150,7 +150,7 @@ class _Writer:
         for given in graph.input:
             if given.name in self.scales:
                 self._after_float(given.name)
-        raw = {before: self._raw_name(after) for after, before in self.dropped.items()}
+        raw = {before: self.names.fresh("f") for after, before in self.dropped.items()}
         for node in self.wiring.nodes:
             if node.output and node.output[0] in self.dropped:
                 self._pair(raw[node.input[0]], node.output[0])
@@ -171,7 +171,7 @@ class _Writer:
             if name in raw:
                 node.output[i] = raw[name]
             elif name in self.scales and (runs_int8 or clips_int8):
-                node.output[i] = self._raw_name(name)
+                node.output[i] = self.names.fresh("f")
                 self._pair(node.output[i], name)
             elif name in self.scales:
                 self._after_float(name)
@@ -197,7 +197,7 @@ class _Writer:
         scale, zero = self._parameters(tensor)
         pads = np.zeros(2 * rank, np.int64)
         pads[rank + 1] = padding
-        integers, result = self._name("q"), self._name("d")
+        integers, result = self.names.fresh("q"), self.names.fresh("d")
         inputs = [self.integers[tensor], self._constant(pads), zero]
         self.nodes.append(helper.make_node("Pad", inputs, [integers]))
         self.nodes.append(helper.make_node("DequantizeLinear", [integers, scale, zero], [result]))
@@ -232,7 +232,7 @@ class _Writer:
         return self._dequantised(np.rint(bias / scale.astype(np.float64)).astype(np.int32), scale, 0)
 
     def _dequantised(self, q: Array, scale: Array, axis: int, zero: bool = False) -> str:
-        result = self._name("w")
+        result = self.names.fresh("w")
         inputs = [self._constant(q), self._constant(scale)]
         if zero:
             inputs.append(self._constant(np.zeros(scale.shape, q.dtype)))
@@ -243,12 +243,12 @@ class _Writer:
         return result
 
     def _after_float(self, name: str) -> None:
-        self.read_as[name] = self._name("d")
+        self.read_as[name] = self.names.fresh("d")
         self._pair(name, self.read_as[name])
 
     def _pair(self, source: str, result: str) -> None:
         tensor = result if result in self.scales else source
-        self.integers[tensor] = middle = self._name("q")
+        self.integers[tensor] = middle = self.names.fresh("q")
         parameters = self._parameters(tensor)
         self.nodes.append(helper.make_node("QuantizeLinear", [source, *parameters], [middle]))
         self.nodes.append(helper.make_node("DequantizeLinear", [middle, *parameters], [result]))
@@ -265,20 +265,10 @@ class _Writer:
         highest = (255 + self.scheme.lowest - zero) * float(scale)
         return bottom == 0 and zero == self.scheme.lowest and highest <= top * (1 + 1e-6)
 
-    def _raw_name(self, name: str) -> str:
-        return self._name("f") if name else name
-
-    def _name(self, prefix: str) -> str:
-        number = len(self.names)
-        while f"{prefix}{number}" in self.names:
-            number += 1
-        self.names.add(f"{prefix}{number}")
-        return f"{prefix}{number}"
-
     def _constant(self, value: Array) -> str:
         key = f"{value.dtype}{value.shape}".encode() + value.tobytes()
         if key not in self.stored:
-            self.stored[key] = self._name("c")
+            self.stored[key] = self.names.fresh("c")
             self.model.graph.initializer.append(numpy_helper.from_array(value, self.stored[key]))
         return self.stored[key]
 

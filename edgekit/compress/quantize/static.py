@@ -6,7 +6,8 @@ Source: Jacob et al. 2018, arXiv:1712.05877; Nagel et al. 2021, arXiv:2106.08295
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import onnx
@@ -25,6 +26,7 @@ from edgekit.files import replacing
 from edgekit.graph.normalise import normalise
 from edgekit.graph.read import data_files, read_model
 from edgekit.graph.write import write_model
+from edgekit.specs import Array
 
 MIN_OPSET = 13  # scales per channel
 _PEAK_SAMPLES = 64
@@ -85,26 +87,67 @@ def quantize_static(config: StaticConfig, step: OnnxStep) -> StepResult:
     """
     if step.calibration is None:
         raise CompressError("static quantisation observes activations on calibration data; give --calibration DATA")
-    model = prepare(read_model(step.model))
-    small_entry = step.target in _NVIDIA
-    placement = place(model, step.excluded, small_entry=small_entry)
+    plan = plan_static(config, read_model(step.model), step.calibration, step.target, step.excluded, step.work)
+    if not plan.placement.nodes:
+        return _unchanged(step, plan.left)
+    means = plan.means if config.bias_correction else None
+    written = write_qdq(plan.model, plan.placement, plan.ranges, plan.scheme, means)
+    write_model(written, step.out, feeds=next(iter(plan.data.batches(input_specs(plan.model), 1))).feeds)
+    reason = f"{len(plan.placement.nodes)} nodes run in int8 on ranges of {len(plan.data)} samples"
+    return StepResult(True, reason, plan.left, _details(plan, config))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is settled before a file is written.
+
+    Attributes:
+        model: The float model, normalised, its channels equalised where they were uneven.
+        placement: What runs in int8; empty where nothing can.
+        scheme: How numbers are represented.
+        data: The calibration samples that were looked at.
+        ranges: Of every tensor of `placement.observed`.
+        means: (channels,) means of the observed tensors.
+        left: Nodes with weights that stay in float, and why.
+        equalised: Tensors whose channels were rescaled.
+    """
+
+    model: onnx.ModelProto
+    placement: Placement
+    scheme: Scheme
+    data: Split
+    ranges: dict[str, Range] = field(default_factory=dict)
+    means: dict[str, Array] = field(default_factory=dict)
+    left: tuple[ExcludedNode, ...] = ()
+    equalised: tuple[str, ...] = ()
+
+
+def plan_static(
+    config: StaticConfig,
+    model: onnx.ModelProto,
+    calibration: Split,
+    target: Target = "cpu",
+    excluded: frozenset[str] = frozenset(),
+    work: Path | None = None,
+) -> Plan:
+    """Settle what runs in int8, and on which ranges.
+
+    Raises:
+        DataError: if the data does not fit the model.
+    """
+    model = prepare(model)
+    scheme, small_entry = scheme_for(config, target), target in _NVIDIA
+    placement = place(model, excluded, small_entry=small_entry)
+    data = first_samples(calibration, config.calibration.samples, input_specs(model))
     if not placement.nodes:
-        return _unchanged(step, placement.left)
-    inputs = input_specs(model)
-    data = first_samples(step.calibration, config.calibration.samples, inputs)
+        return Plan(model, placement, scheme, data, left=placement.left)
     model, equalised = equalise_if_uneven(model, data, config.equalize)
-    scheme = scheme_for(config, step.target)
-    seen = observe(model, data, placement.observed, work=step.work)
+    seen = observe(model, data, placement.observed, work=work)
     ranges = choose_ranges(seen, config.calibration, scheme)
-    placement, given_up = place_finite(model, step.excluded, ranges, small_entry)
+    placement, given_up = place_finite(model, excluded, ranges, small_entry)
     left = tuple(replace(n, reason=_OFF_LIMITS) if n.name in given_up else n for n in placement.left)
-    if not placement.nodes:
-        return _unchanged(step, left)
-    means = {t: seen[of].channel_mean for t, of in placement.tensors.items() if t == of}
-    written = write_qdq(model, placement, ranges, scheme, means if config.bias_correction else None)
-    write_model(written, step.out, feeds=next(iter(data.batches(inputs, 1))).feeds)
-    reason = f"{len(placement.nodes)} nodes run in int8 on ranges of {len(data)} samples"
-    return StepResult(True, reason, left, {**_details(placement, scheme, config), "equalised": equalised})
+    means = {name: found.channel_mean for name, found in seen.items() if len(found.channel_mean)}
+    return Plan(model, placement, scheme, data, ranges, means, left, tuple(equalised))
 
 
 def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -172,13 +215,15 @@ def _unchanged(step: OnnxStep, left: tuple[ExcludedNode, ...]) -> StepResult:
     return StepResult(False, reason, left)
 
 
-def _details(placement: Placement, scheme: Scheme, config: StaticConfig) -> dict[str, Any]:
+def _details(plan: Plan, config: StaticConfig) -> dict[str, Any]:
     return {
-        "nodes_int8": len(placement.nodes),
-        "tensors_int8": len(placement.tensors),
-        "activations": "int8" if scheme.signed else "uint8",
-        "symmetric": scheme.symmetric,
-        "per_channel": scheme.per_channel,
-        "weight_bits": scheme.weight_bits,
+        "nodes_int8": len(plan.placement.nodes),
+        "tensors_int8": len(plan.placement.tensors),
+        "activations": "int8" if plan.scheme.signed else "uint8",
+        "symmetric": plan.scheme.symmetric,
+        "per_channel": plan.scheme.per_channel,
+        "weight_bits": plan.scheme.weight_bits,
         "calibration_method": config.calibration.method,
+        "calibration_samples": len(plan.data),
+        "equalised_tensors": len(plan.equalised),
     }
