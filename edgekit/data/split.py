@@ -77,7 +77,9 @@ class Split:
         """Feeds of at most `batch` samples; call it on what `matched` gave."""
         if self.whole_feeds:
             for i in range(len(self)):
-                feeds = {s.name: a[i] if a.ndim == s.rank + 1 else a[i : i + 1] for s, a in self._pairs(inputs)}
+                feeds = {
+                    s.name: np.asarray(a[i]) if a.ndim == s.rank + 1 else a[i : i + 1] for s, a in self._pairs(inputs)
+                }
                 yield Batch(feeds, self._labels(i, i + 1), 1)
             return
         fixed = next((s.shape[0] for s in inputs if s.rank and isinstance(s.shape[0], int)), None)
