@@ -15,7 +15,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 class BenchConfig(BaseModel):
     """Where and how to measure latency."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     providers: list[str] = Field(default=["cpu"], min_length=1)
     batch: list[PositiveInt] = Field(default=[1], min_length=1)

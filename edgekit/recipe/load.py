@@ -67,7 +67,13 @@ def validate(source: RecipeSource) -> Recipe:
         return Recipe.model_validate(source.data)
     except ValidationError as error:
         found = [line for detail in error.errors() for line in _explain(detail, source)]
-        raise RecipeError("\n".join(dict.fromkeys(found))) from None
+        raise RecipeError("\n".join(sorted(dict.fromkeys(found), key=_line))) from None
+
+
+def _line(mistake: str) -> int:
+    """The line that a mistake stands on; 0 for `--set`."""
+    match = re.search(r":(\d+): ", mistake)
+    return int(match[1]) if match else 0
 
 
 def _explain(detail: ErrorDetails, source: RecipeSource) -> Iterator[str]:
@@ -87,14 +93,16 @@ def _say(detail: ErrorDetails, location: Location) -> str:
         return _unknown_key(str(location[-1]), detail["loc"])
     if kind == "missing":
         return "is missing; add it"
-    if kind == "union_tag_invalid":
+    if kind == "union_tag_invalid" and detail["ctx"]["tag"]:
         return unknown("technique", str(detail["ctx"]["tag"]), TECHNIQUES)
-    if kind == "union_tag_not_found":
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
         kinds = sorted({t.kind for t in TECHNIQUES.values()})
         keys = f"exactly one of the keys {', '.join(kinds)}" if len(kinds) > 1 else f"the key {kinds[0]}"
         return f"got {_short(got)}; a step is a mapping with {keys}, such as {{quantize: static}}"
     if kind == "value_error":
         return _message(detail)
+    if kind == "model_type":
+        return f"must be a mapping of keys, got {_short(got)}"
     return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, got {_short(got)}"
 
 

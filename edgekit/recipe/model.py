@@ -22,7 +22,7 @@ _KINDS = tuple(dict.fromkeys(t.kind for t in TECHNIQUES.values()))
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def step_name(value: Any) -> str:
@@ -36,6 +36,7 @@ def step_name(value: Any) -> str:
 
 _UNION: Any = functools.reduce(operator.or_, (Annotated[t.config, Tag(name)] for name, t in TECHNIQUES.items()))
 Step: Any = Annotated[_UNION, Discriminator(step_name)]
+Steps = Annotated[list[Step], Field(min_length=1)]
 
 
 class ExportConfig(_Part):
@@ -61,7 +62,7 @@ class Recipe(_Part):
     target: Target = "cpu"
     train: TrainConfig = TrainConfig()
     export: ExportConfig = ExportConfig()
-    variants: dict[str, list[Step]] = Field(default_factory=dict)
+    variants: dict[str, Steps] = Field(default_factory=dict)
     bench: BenchConfig = BenchConfig()
     accept: AcceptConfig | None = None
 

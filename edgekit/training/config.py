@@ -15,7 +15,7 @@ class TrainConfig(BaseModel):
     `accelerator`, `devices`, `strategy` and `precision` go to Lightning's Trainer as they are.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     epochs: PositiveInt = 10
     batch_size: PositiveInt = 128
