@@ -15,6 +15,7 @@ METHODS: tuple[Method, ...] = ("minmax", "percentile", "entropy", "mse")
 BINS = 8192
 _SAMPLE = 1 << 16
 _MAX_CHANNELS = 8192
+_MASK = 1e20  # exporters write masks as values near the float limits; no activation is so large
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,11 @@ class Observation:
         if not values.size:
             return
         low, high = float(values.min()), float(values.max())
-        if not (np.isfinite(low) and np.isfinite(high)):
-            self.low, self.high = -np.inf, np.inf
-        if not np.isfinite(self.high):
-            return
+        if np.isnan(low) or np.isnan(high):
+            low, high = -np.inf, np.inf
         self.low, self.high = min(self.low, low), max(self.high, high)
+        if not Range(self.low, self.high).finite:
+            return
         self._count(_thinned(values))
         if values.ndim >= 2 and values.shape[1] <= _MAX_CHANNELS:
             self._add_channels(values)

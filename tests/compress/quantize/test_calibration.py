@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from edgekit.compress.quantize import calibration
+from edgekit.compress.quantize.calibration import calibrate, first_samples, input_specs, observe
+from edgekit.data.split import Split
+from edgekit.errors import CompressError, DataError
+from tests.compress.quantize.nets import images, mobile_block, run
+
+
+def test_ranges_are_those_of_the_activations() -> None:
+    model, data = mobile_block(), images(10)
+    exposed = calibration.with_outputs(model, ["relu1", "add7"])
+    _, relu, total = run(exposed, dict(data.arrays))
+    found = calibrate(model, data, ["image", "relu1", "add7"], method="minmax")
+    assert found["relu1"].low == 0
+    assert found["relu1"].high == pytest.approx(relu.max(), rel=1e-5)
+    assert (found["add7"].low, found["add7"].high) == pytest.approx((total.min(), total.max()), rel=1e-5)
+    assert found["image"].high == pytest.approx(data.arrays["image"].max())
+
+
+def test_batches_and_groups_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = mobile_block(), images(9)
+    names = ["relu1", "relu3", "add7"]
+    whole = calibrate(model, data, names, method="minmax", batch=4)
+    monkeypatch.setattr(calibration, "GROUP_BYTES", 40_000)
+    assert len(calibration._groups(*_session_and_data(model, data, names), names, 4)[0]) > 1
+    split_up = calibrate(model, data, names, method="minmax", batch=1)
+    for name in names:
+        assert split_up[name].high == pytest.approx(whole[name].high, rel=1e-6)
+
+
+def _session_and_data(model: onnx.ModelProto, data: Split, names: list[str]) -> tuple[calibration.Session, Split]:
+    return calibration.Session(calibration.with_outputs(model, names).SerializeToString()), data
+
+
+def test_memory_is_flat_in_the_number_of_samples() -> None:
+    model = mobile_block()
+
+    def peak(count: int) -> int:
+        data = images(count)
+        tracemalloc.start()
+        observe(model, data, ["relu1", "relu3", "relu5", "add7"])
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return top
+
+    peak(16)
+    assert peak(512) < 1.2 * peak(32)
+
+
+def test_a_table_in_work_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = mobile_block(), images(4)
+    first = calibrate(model, data, ["relu1"], method="mse", work=tmp_path)
+    assert len(list(tmp_path.glob("calibration-*.json"))) == 1
+    monkeypatch.setattr(calibration, "_stream", lambda *_: pytest.fail("ran again"))
+    assert calibrate(model, data, ["relu1"], method="mse", work=tmp_path) == first
+    assert calibrate(model, data, ["relu1"], method="minmax", work=tmp_path)["relu1"].high >= first["relu1"].high
+
+
+def test_another_model_or_other_data_do_not_share_a_table(tmp_path: Path) -> None:
+    for model, data in ((mobile_block(), images(4)), (mobile_block(3), images(4)), (mobile_block(), images(4, 5))):
+        calibrate(model, data, ["relu1"], work=tmp_path)
+    assert len(list(tmp_path.glob("calibration-*.json"))) == 3
+
+
+def test_whole_feeds_run_one_by_one() -> None:
+    data = images(6)
+    feeds = Split("feeds", {"image": data.arrays["image"].reshape(3, 2, 3, 12, 12)})
+    a, b = (calibrate(mobile_block(), d, ["relu1"], method="minmax")["relu1"] for d in (data, feeds))
+    assert a.high == pytest.approx(b.high, rel=1e-6)
+
+
+def test_first_samples_are_spread_over_the_data() -> None:
+    specs = input_specs(mobile_block())
+    data = Split("d", {"image": np.arange(8, dtype=np.float32).reshape(8, 1, 1, 1) * np.ones((1, 3, 12, 12), "f")})
+    assert first_samples(data, 4, specs).arrays["image"][:, 0, 0, 0].tolist() == [0, 2, 4, 6]
+    assert len(first_samples(data, 100, specs)) == 8
+
+
+def test_unknown_tensors_and_wrong_data_are_refused() -> None:
+    with pytest.raises(CompressError, match="no tensor 'nothing'"):
+        observe(mobile_block(), images(2), ["nothing"])
+    with pytest.raises(CompressError, match="name at least one"):
+        observe(mobile_block(), images(2), [])
+    with pytest.raises(DataError, match="no samples"):
+        observe(mobile_block(), images(0), ["relu1"])
