@@ -11,6 +11,7 @@ from edgekit.graph.scopes import (
     attribute,
     count_captures,
     count_uses,
+    defined_names,
     drop_initializers,
     drop_producers,
     fixed_initializers,
@@ -133,3 +134,16 @@ def name_nodes(model: onnx.ModelProto) -> None:
         if not node.name or node.name in seen:
             node.name = names.fresh(node.name or node.op_type)
         seen.add(node.name)
+
+
+def name_weights(model: onnx.ModelProto) -> None:
+    """Give every initializer of a subgraph a name that no other graph uses: what later steps note goes by name."""
+    main, *inner = every_graph(model)
+    names, seen = Names(model), defined_names(main)
+    for graph in inner:
+        outputs = {o.name for o in graph.output}
+        renamed = {n: names.fresh(n) for n in fixed_initializers(graph) if n in seen and n not in outputs}
+        for tensor in graph.initializer:
+            tensor.name = renamed.get(tensor.name, tensor.name)
+        rename_uses(graph, renamed)
+        seen |= defined_names(graph)

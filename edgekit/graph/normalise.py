@@ -9,7 +9,7 @@ from google.protobuf.message import EncodeError
 
 from edgekit.errors import EdgekitError
 from edgekit.graph.branches import resolve_branches
-from edgekit.graph.clean import name_nodes, remove_dead, remove_identities, strip_notes, strip_value_info
+from edgekit.graph.clean import name_nodes, name_weights, remove_dead, remove_identities, strip_notes, strip_value_info
 from edgekit.graph.constants import dedupe, fold_constants, fold_static_shapes, lift_constants
 from edgekit.graph.fold_bn import fold_batch_norms
 from edgekit.graph.gelu import reorder_gelu
@@ -37,9 +37,9 @@ def normalise(model: onnx.ModelProto, *, min_opset: int | None = None) -> onnx.M
 
     Functions are inlined; constants are lifted to initializers, folded where the file does not grow, and equal ones
     made one; BatchNormalization is folded into convolutions; branches that are known are taken; identities, dead
-    nodes, unused initializers, documentation and stale types are gone; every node has a name of its own. Inputs,
-    outputs, the model's metadata_props and overridable initializers stay as they are. A pass that fails on a graph is
-    left out.
+    nodes, unused initializers, documentation and stale types are gone; every node and weight has a name of its own.
+    Inputs, outputs, the model's metadata_props and overridable initializers stay as they are. A pass that fails on a
+    graph is left out.
 
     Args:
         model: Any valid model; it is not changed.
@@ -135,6 +135,7 @@ PASSES: tuple[Pass, ...] = (
     reorder_gelu,
     remove_dead,
     dedupe,
+    name_weights,
     name_nodes,
 )
 _HARMLESS = (strip_notes, name_nodes)

@@ -49,7 +49,9 @@ def read_model(path: Path) -> onnx.ModelProto:
     _check_external_data(model, path)
     _check_runtime_limits(model, path)
     try:
-        onnx.checker.check_model(str(path) if path.stat().st_size > _MAX_PROTO // 2 else model)
+        # only a path tells the checker where external data lies, and a path has no limit of 2 GB
+        by_path = path.stat().st_size > _MAX_PROTO // 2 or any(map(_is_external, every_weight(model)))
+        onnx.checker.check_model(str(path) if by_path else model)
     except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
         raise ModelError(f"{path} is not a valid ONNX model: {_first_line(error)}") from error
     external_data_helper.load_external_data_for_model(model, str(path.parent))
@@ -125,13 +127,13 @@ def every_weight(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 def data_files(path: Path) -> list[Path]:
     """The files of external data that a model refers to, without the model itself."""
-    names = {_location(t) for t in every_weight(read_structure(path)) if external_data_helper.uses_external_data(t)}
+    names = {_location(t) for t in every_weight(read_structure(path)) if _is_external(t)}
     return [path.parent / name for name in sorted(names)]
 
 
 def size_bytes(path: Path) -> int:
     """Bytes of a model with its external data."""
-    return path.stat().st_size + sum(f.stat().st_size for f in data_files(path) if f.exists())
+    return sum(f.stat().st_size for f in data_files(path) if f.exists()) + path.stat().st_size
 
 
 def refuse_non_finite(model: onnx.ModelProto, path: Path) -> None:
@@ -151,6 +153,10 @@ def refuse_non_finite(model: onnx.ModelProto, path: Path) -> None:
             )
 
 
+def _is_external(tensor: onnx.TensorProto) -> bool:
+    return bool(external_data_helper.uses_external_data(tensor))
+
+
 def _location(tensor: onnx.TensorProto) -> str:
     return next((e.value for e in tensor.external_data if e.key == "location"), "")
 
@@ -159,7 +165,7 @@ def _check_external_data(model: onnx.ModelProto, path: Path) -> None:
     missing: set[str] = set()
     root = path.parent.resolve()
     for tensor in every_weight(model):
-        if not external_data_helper.uses_external_data(tensor):
+        if not _is_external(tensor):
             continue
         where = f"{path}: external data of {tensor.name!r}"
         info = external_data_helper.ExternalDataInfo(tensor)
