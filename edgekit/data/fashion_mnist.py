@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,7 +124,7 @@ def _read(path: Path, part: _Part) -> Array:
     try:
         with gzip.open(path) as file:
             raw = file.read(part.size_bytes + 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"data 'fashion-mnist': {path} is not a readable gzip file ({error}); get it again") from error
     if hashlib.sha256(raw).hexdigest() != part.sha256:
         raise DataError(f"data 'fashion-mnist': {path} holds other data than {part.name} should; get it again")

@@ -42,6 +42,8 @@ def load(path: Path) -> DataSet:
     if len(whole.arrays) != 1:
         raise DataError(f"data {path} needs exactly one array beside `labels`, got {', '.join(whole.arrays) or 'none'}")
     name, samples = next(iter(whole.arrays.items()))
+    if samples.dtype.kind not in "fiub":
+        raise DataError(f"data {path}: array {name!r} must hold numbers, got dtype {samples.dtype}")
     samples = samples.astype(np.float32)
     if len(samples) < _LEAST:
         raise DataError(
@@ -68,4 +70,8 @@ def _class_numbers(labels: Array, path: Path) -> Array:
         raise DataError(f"data {path}: labels must be integers of shape (n,), got {labels.dtype} {labels.shape}")
     if labels.min() < 0:
         raise DataError(f"data {path}: labels must count the classes from 0 on, got {labels.min()}")
+    if labels.max() >= len(labels):
+        raise DataError(
+            f"data {path}: labels must count the classes from 0 on, got class {labels.max()} for {len(labels)} samples"
+        )
     return labels.astype(np.int64)
