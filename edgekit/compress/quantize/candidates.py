@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from edgekit.graph.read import every_node
 from edgekit.graph.scopes import defined_names, fixed_initializers, subgraphs_of
 from edgekit.specs import Array
 
@@ -22,7 +23,7 @@ _WEIGHTED = """
 """
 WEIGHTED_OPS = frozenset(_WEIGHTED.split())
 _BIAS_INPUTS = {"Conv": (2,), "ConvTranspose": (2,), "Gemm": (2,), "LSTM": (3, 5, 6, 7), "GRU": (3, 5), "RNN": (3, 5)}
-_QUANTISED_SIGNS = ("Quant", "QLinear", "NBits", "Integer", "QGemm", "QMoE", "Bnb4", "QAttention")
+_QUANTISED_SIGNS = ("quant", "qlinear", "nbits", "integer", "qgemm", "qmoe", "bnb4", "qattention")
 _HUGE = 1e30  # masks, not weights
 
 
@@ -109,7 +110,7 @@ def why_kept(
         return "small"
     if any(u.index in _BIAS_INPUTS.get(u.node.op_type, ()) for u in weight.uses):
         return "a bias"
-    if any(sign in u.node.op_type for u in weight.uses for sign in _QUANTISED_SIGNS):
+    if any(_is_quantised(u.node) for u in weight.uses):
         return "belongs to a part that is quantised already"
     if producers is not None and all(producers.scales_integers(u.node) for u in weight.uses):
         return "belongs to a part that is quantised already"
@@ -117,6 +118,25 @@ def why_kept(
     if not np.isfinite(values).all() or np.abs(values).max(initial=0) > _HUGE:
         return "a mask"
     return ""
+
+
+def _is_quantised(node: onnx.NodeProto) -> bool:
+    return any(sign in node.op_type.lower() for sign in _QUANTISED_SIGNS)
+
+
+def out_of_reach(model: onnx.ModelProto) -> str:
+    """What keeps a whole model from being quantised: that it is already, or that callers may override weights."""
+    found = []
+    if quantised := sorted({n.op_type for n in every_node(model) if _is_quantised(n)}):
+        found.append(f"the model is quantised already ({', '.join(quantised)})")
+    inputs = {i.name for i in model.graph.input}
+    open_to_callers = [i.name for i in model.graph.initializer if i.data_type in FLOATS and i.name in inputs]
+    if open_to_callers:
+        found.append(
+            f"{len(open_to_callers)} of its weights are inputs too, which callers may override "
+            f"({', '.join(open_to_callers[:3])}{', …' if len(open_to_callers) > 3 else ''})"
+        )
+    return "; ".join(found)
 
 
 class Producers:

@@ -12,9 +12,10 @@ from typing import Any, Literal
 import onnx
 from pydantic import Field
 
-from edgekit.compress.quantize.candidates import Producers, Weight, find_weights, why_kept
+from edgekit.compress.quantize.candidates import Producers, Weight, find_weights, out_of_reach, why_kept
 from edgekit.compress.quantize.integer import IntegerWriter, Role, channel_axes, role_of
-from edgekit.compress.quantize.moments import gather_moments
+from edgekit.compress.quantize.moments import Observed, observe_multipliers
+from edgekit.compress.quantize.smooth import smooth_products
 from edgekit.compress.quantize.weights import Stored, WeightsConfig, round_weight, store_weights
 from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepResult, Target, technique
 from edgekit.data.split import Split
@@ -40,6 +41,7 @@ class DynamicConfig(StepConfig):
         reduce_range: 7-bit weights, so that sums do not saturate on x86 CPUs without VNNI; None asks the target.
         min_elements: Smaller weights stay float.
         embeddings: Whether embedding tables stay int8 in memory too.
+        smooth: Whether outlier channels of activations are moved into the weights, where calibration data shows them.
         samples: Calibration samples that rounding looks at, where there are any; 0 rounds without data.
     """
 
@@ -48,6 +50,7 @@ class DynamicConfig(StepConfig):
     reduce_range: bool | None = None
     min_elements: int = Field(1024, ge=1)
     embeddings: bool = True
+    smooth: bool = True
     samples: int = Field(64, ge=0)
 
 
@@ -96,7 +99,8 @@ def quantize_dynamic(config: DynamicConfig, step: OnnxStep) -> StepResult:
     nothing = not (result.products or result.lookups or result.stored.integers)
     if nothing or model.ByteSize() > _WORTH_IT * original.ByteSize():
         write_model(original, step.out)
-        return StepResult(False, "no weight is worth quantising: all are small, excluded or quantised already")
+        none = "no weight is worth quantising: all are small, excluded or quantised already"
+        return StepResult(False, "; ".join(filter(None, [none, out_of_reach(original)])))
     write_model(model, step.out)
     excluded = tuple(ExcludedNode(name, "asked for") for name in sorted(step.excluded))
     return StepResult(True, _what_was_done(result), excluded, result.as_dict())
@@ -132,16 +136,27 @@ def make_dynamic(
     reduce = config.reduce_range if config.reduce_range is not None else target == "cpu-no-vnni"
     masks = soften_masks(model, split) if split is not None else 0
     chosen = list(_choose(model, config, excluded))
-    moments = gather_moments(model, [w for w, _ in chosen], split, config.samples) if split and config.samples else {}
+    observed = _observe(model, chosen, config, split)
     writer = IntegerWriter(model)
     for weight, role in chosen:
         bits = 7 if reduce and role == "product" else 8
         axes = channel_axes(weight, role) if config.per_channel else ()
-        writer.replace(weight, role, *round_weight(weight, axes, moments, bits=bits))
+        writer.replace(weight, role, *round_weight(weight, axes, observed, bits=bits))
     writer.finish()
     rest = WeightsConfig(per_channel=config.per_channel, samples=config.samples)
     stored = store_weights(model, rest, excluded=excluded, split=split, skip=writer.initializers)
     return DynamicResult(writer.products, writer.lookups, masks, stored)
+
+
+def _observe(
+    model: onnx.ModelProto, chosen: list[tuple[Weight, Role]], config: DynamicConfig, split: Split | None
+) -> dict[str, Observed]:
+    """What multiplies the weights of products, after the noisy ones were smoothed; {} without data."""
+    if split is None or not config.samples:
+        return {}
+    products = [weight for weight, role in chosen if role == "product"]
+    observed = observe_multipliers(model, products, split, config.samples)
+    return smooth_products(model, products, observed) if config.smooth else observed
 
 
 def _choose(model: onnx.ModelProto, config: DynamicConfig, excluded: frozenset[str]) -> Iterable[tuple[Weight, Role]]:

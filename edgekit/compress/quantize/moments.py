@@ -36,6 +36,25 @@ class Seen:
     recurrent: bool = False
 
 
+@dataclass(frozen=True)
+class Observed:
+    """What a value is like on calibration data.
+
+    Attributes:
+        second: E[x x^T], float64 (directions, columns, columns).
+        low: Smallest value of each column, (directions, columns).
+        high: Largest value of each column, (directions, columns).
+    """
+
+    second: Array
+    low: Array
+    high: Array
+
+    def divided(self, factor: Array) -> Observed:
+        """The same for x / factor; factor is (columns,) and positive."""
+        return Observed(self.second / np.outer(factor, factor), self.low / factor, self.high / factor)
+
+
 def multiplier_of(weight: Weight) -> Seen | None:
     """What multiplies a weight that one matrix product or recurrent layer reads; None for any other."""
     if len(weight.uses) != 1:
@@ -76,13 +95,15 @@ def from_matrices(weight: Weight, matrices: Array) -> Array:
     return np.asarray(matrices[0] if attribute(use.node, "transB", 0) else matrices[0].T)
 
 
-def gather_moments(model: onnx.ModelProto, weights: Iterable[Weight], split: Split, samples: int) -> dict[str, Array]:
-    """E[x x^T] of what multiplies each weight of the main graph, by the value's name.
+def observe_multipliers(
+    model: onnx.ModelProto, weights: Iterable[Weight], split: Split, samples: int
+) -> dict[str, Observed]:
+    """What multiplies each weight of the main graph, by the value's name.
 
     Memory does not grow with the number of samples; values beyond half a gigabyte of moments are left out.
 
     Returns:
-        (directions, columns, columns) float64 by name of the value; {} where the model cannot be run so.
+        By name of the value; {} where the model cannot be run so.
     """
     wanted: dict[str, Seen] = {}
     budget = _MAX_BYTES
@@ -91,18 +112,43 @@ def gather_moments(model: onnx.ModelProto, weights: Iterable[Weight], split: Spl
         if seen is not None and seen.value not in wanted and seen.columns**2 * 8 <= budget:
             budget -= seen.columns**2 * 8
             wanted[seen.value] = seen
+    tallies: dict[str, _Tally] = {}
     if not wanted:
         return {}
-    sums: dict[str, Array] = {}
-    counts = dict.fromkeys(wanted, 0)
     try:
         for name, value in _observe(model, list(wanted), split.take(samples)):
-            rows = _as_rows(value, wanted[name])
-            counts[name] += rows.shape[1]
-            sums[name] = sums.get(name, 0) + np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64)
+            tallies.setdefault(name, _Tally()).add(_as_rows(value, wanted[name]))
     except EdgekitError:
         return {}
-    return {name: total / max(1, counts[name]) for name, total in sums.items()}
+    return {name: tally.observed() for name, tally in tallies.items() if tally.rows}
+
+
+def gather_moments(model: onnx.ModelProto, weights: Iterable[Weight], split: Split, samples: int) -> dict[str, Array]:
+    """Only the second moments of `observe_multipliers`: (directions, columns, columns) by name of the value."""
+    return {name: seen.second for name, seen in observe_multipliers(model, weights, split, samples).items()}
+
+
+class _Tally:
+    """Running sums over rows."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._sum: Array = np.zeros(())
+        self._low: Array = np.full((), np.inf)
+        self._high: Array = np.full((), -np.inf)
+
+    def add(self, rows: Array) -> None:
+        """Take in (directions, rows, columns)."""
+        if rows.shape[1] == 0:
+            return
+        self.rows += rows.shape[1]
+        self._sum = self._sum + np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64)
+        self._low = np.minimum(self._low, rows.min(axis=1))
+        self._high = np.maximum(self._high, rows.max(axis=1))
+
+    def observed(self) -> Observed:
+        """What the rows so far say."""
+        return Observed(self._sum / self.rows, self._low, self._high)
 
 
 def _observe(model: onnx.ModelProto, names: list[str], split: Split) -> Iterator[tuple[str, Array]]:

@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 from pydantic import Field
 
-from edgekit.compress.quantize.candidates import Producers, Weight, find_weights, why_kept
-from edgekit.compress.quantize.moments import as_matrices, from_matrices, gather_moments, multiplier_of
+from edgekit.compress.quantize.candidates import Producers, Weight, find_weights, out_of_reach, why_kept
+from edgekit.compress.quantize.moments import Observed, as_matrices, from_matrices, multiplier_of, observe_multipliers
 from edgekit.compress.quantize.rounding import best_scale, choose_axes, round_on_data, round_to
 from edgekit.compress.quantize.sensitivity import Spare, choose_precise
 from edgekit.compress.quantize.store import Store
@@ -92,7 +92,7 @@ def quantize_weights(config: WeightsConfig, step: OnnxStep) -> StepResult:
     stored = store_weights(model, config, excluded=step.excluded, split=step.calibration)
     if not stored.integers + stored.halves or model.ByteSize() > _WORTH_IT * before:
         write_model(original, step.out)
-        return StepResult(False, _why_unchanged(stored), details=stored.as_dict())
+        return StepResult(False, _why_unchanged(stored, original), details=stored.as_dict())
     write_model(model, step.out)
     count = len(stored.integers) + len(stored.halves)
     kind = "int8" if config.bits == 8 else "float16"
@@ -101,12 +101,11 @@ def quantize_weights(config: WeightsConfig, step: OnnxStep) -> StepResult:
     return StepResult(True, reason, excluded, stored.as_dict())
 
 
-def _why_unchanged(stored: Stored) -> str:
+def _why_unchanged(stored: Stored, original: onnx.ModelProto) -> str:
     reasons = Counter(stored.kept.values())
-    if not reasons:
-        return "the model holds no float weights"
     listed = ", ".join(f"{count} {why}" for why, count in reasons.most_common())
-    return f"no float weight is worth storing in fewer bits ({listed})"
+    none = f"no float weight is worth storing in fewer bits ({listed})" if listed else "the model holds no float weights"
+    return "; ".join(filter(None, [none, out_of_reach(original)]))
 
 
 def store_weights(
@@ -153,28 +152,30 @@ def round_weights(
     model: onnx.ModelProto, weights: list[Weight], config: WeightsConfig, split: Split | None
 ) -> dict[str, tuple[Array, Array]]:
     """(integers, scale) of each weight by name; on data where there is some."""
-    moments = gather_moments(model, weights, split, config.samples) if split is not None and config.samples else {}
-    return {w.name: round_weight(w, choose_axes(w.values) if config.per_channel else (), moments) for w in weights}
+    observed = (
+        observe_multipliers(model, weights, split, config.samples) if split is not None and config.samples else {}
+    )
+    return {w.name: round_weight(w, choose_axes(w.values) if config.per_channel else (), observed) for w in weights}
 
 
 def round_weight(
-    weight: Weight, axes: tuple[int, ...], moments: Mapping[str, Array], *, bits: int = 8
+    weight: Weight, axes: tuple[int, ...], observed: Mapping[str, Observed], *, bits: int = 8
 ) -> tuple[Array, Array]:
     """(integers, scale) of a weight: integers of its shape, float32 scales that broadcast to it.
 
     Args:
         weight: What is rounded.
         axes: Along which each index has its own scale.
-        moments: As `gather_moments` gave them; a weight whose multiplier is not in them is rounded to the nearest.
+        observed: As `observe_multipliers` gave it; a weight whose multiplier is not in it is rounded to the nearest.
         bits: Width of the integers.
     """
     values = weight.values
     scale = best_scale(values, axes, bits)
     seen = multiplier_of(weight)
-    if seen is None or seen.value not in moments:
+    if seen is None or seen.value not in observed:
         return round_to(values, scale, bits), scale
     matrices = as_matrices(weight, values)
     scales = as_matrices(weight, np.broadcast_to(scale, values.shape))
-    second = np.broadcast_to(moments[seen.value], (len(matrices), seen.columns, seen.columns))
+    second = np.broadcast_to(observed[seen.value].second, (len(matrices), seen.columns, seen.columns))
     q = np.stack([round_on_data(m, s, h, bits) for m, s, h in zip(matrices, scales, second, strict=True)])
     return np.ascontiguousarray(from_matrices(weight, q)), scale

@@ -1,0 +1,133 @@
+"""Outlier channels of activations moved into the weights, before products are quantised.
+
+x @ W = (x / s) @ (s * W): with s large where a channel of x is, the range of the quantised activation shrinks and the
+weights, which have a scale a column, hardly notice.
+
+Source: Xiao et al. 2023, arXiv:2211.10438 (SmoothQuant); here the strength is chosen for each product by the noise that
+it predicts, and products that gain little are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from edgekit.compress.quantize.candidates import Weight
+from edgekit.compress.quantize.moments import Observed, as_matrices, from_matrices, multiplier_of
+from edgekit.graph.scopes import Names, count_uses, fixed_initializers
+from edgekit.specs import Array
+
+_STRENGTHS = (0.25, 0.5, 0.75, 0.9)
+_NOISY_DB = 30.0  # products with less noise than this gain nothing that a user would notice
+_GAIN_DB = 3.0  # the multiplication must be worth its time
+_TINY = 1e-5
+
+
+@dataclass(frozen=True)
+class _Group:
+    value: str
+    weights: list[Weight]
+    seen: Observed
+
+    @property
+    def joined(self) -> Array:
+        """All weights that read the value, side by side: (columns of x, outputs)."""
+        return np.concatenate([as_matrices(w, w.values)[0].T for w in self.weights], axis=1).astype(np.float64)
+
+
+def smooth_products(
+    model: onnx.ModelProto, weights: list[Weight], observed: Mapping[str, Observed]
+) -> dict[str, Observed]:
+    """Smooth the products that are noisy; the model and the weights are changed in place.
+
+    Args:
+        model: A normalised model; it computes the same afterwards.
+        weights: Weights of products that will be quantised.
+        observed: What multiplies them on calibration data.
+
+    Returns:
+        What was observed, as it would be on the smoothed model, by the names of its values.
+    """
+    result, names = dict(observed), Names(model)
+    for group in _groups(weights, observed):
+        factor = _choose_factor(group)
+        if factor is None:
+            continue
+        value = _divide(model, group, factor, names)
+        for weight in group.weights:
+            weight.uses[0].node.input[0] = value
+            scaled = from_matrices(weight, as_matrices(weight, weight.values) * factor)
+            weight.tensor.CopyFrom(numpy_helper.from_array(scaled.astype(np.float32), weight.name))
+        result[value] = group.seen.divided(factor)
+    return result
+
+
+def _groups(weights: list[Weight], observed: Mapping[str, Observed]) -> list[_Group]:
+    readers: dict[str, list[Weight]] = {}
+    for weight in weights:
+        seen = multiplier_of(weight)
+        if seen is not None and not seen.recurrent and seen.value in observed:
+            readers.setdefault(seen.value, []).append(weight)
+    return [_Group(value, found, observed[value]) for value, found in readers.items()]
+
+
+def _choose_factor(group: _Group) -> Array | None:
+    """Channel factors s, float64 (columns,), of geometric mean 1; None where smoothing is not worth it."""
+    weight, seen = group.joined, group.seen
+    signal = float(np.einsum("ij,ik,kj->", weight, seen.second[0], weight))
+    plain = predicted_noise(weight, seen)
+    if signal <= 0 or plain <= 0 or 10 * np.log10(signal / plain) > _NOISY_DB:
+        return None
+    largest = np.maximum(np.maximum(seen.high[0], -seen.low[0]), _TINY)
+    heaviest = np.maximum(np.abs(weight).max(axis=1), _TINY)
+    tried = [_centred(largest**a / heaviest ** (1 - a)) for a in _STRENGTHS]
+    noise = [predicted_noise(weight * s[:, None], seen.divided(s)) for s in tried]
+    best = int(np.argmin(noise))
+    return tried[best] if 10 * np.log10(plain / noise[best]) >= _GAIN_DB else None
+
+
+def _centred(factor: Array) -> Array:
+    return np.asarray(factor / np.exp(np.log(factor).mean()))
+
+
+def predicted_noise(weight: Array, seen: Observed) -> float:
+    """Expected noise power of a product whose activation and weight are rounded to 8 bits.
+
+    Args:
+        weight: (columns of x, outputs).
+        seen: What x is.
+    """
+    span = max(float(seen.high.max()), 0.0) - min(float(seen.low.min()), 0.0)
+    from_activation = (span / 255) ** 2 / 12 * float(np.square(weight).sum())
+    steps = np.abs(weight).max(axis=0) / 127
+    return from_activation + float(np.square(steps).sum() / 12 * np.trace(seen.second[0]))
+
+
+def _divide(model: onnx.ModelProto, group: _Group, factor: Array, names: Names) -> str:
+    """The name of x / s: of the LayerNormalization before it, if nobody else reads that, else of a new Mul."""
+    if _fold_into_norm(model.graph, group, factor):
+        return group.value
+    scale, value = names.fresh("d"), names.fresh("x")
+    model.graph.initializer.append(numpy_helper.from_array((1 / factor).astype(np.float32), scale))
+    readers = {w.uses[0].node.name for w in group.weights}
+    first = next(i for i, n in enumerate(model.graph.node) if n.name in readers)
+    model.graph.node.insert(first, helper.make_node("Mul", [group.value, scale], [value], name=names.fresh("Smooth")))
+    return value
+
+
+def _fold_into_norm(graph: onnx.GraphProto, group: _Group, factor: Array) -> bool:
+    norm = next((n for n in graph.node if n.output[0] == group.value and n.op_type == "LayerNormalization"), None)
+    uses, fixed = count_uses(graph), fixed_initializers(graph)
+    if norm is None or uses[group.value] != len(group.weights):
+        return False
+    parameters = list(norm.input[1:])
+    if any(p not in fixed or uses[p] != 1 or list(fixed[p].dims) != [len(factor)] for p in parameters):
+        return False
+    for name in parameters:
+        values = numpy_helper.to_array(fixed[name])
+        fixed[name].CopyFrom(numpy_helper.from_array((values / factor).astype(values.dtype), name))
+    return True
