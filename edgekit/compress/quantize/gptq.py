@@ -28,6 +28,8 @@ def round_blocks_on_data(rows: Array, grid: Grid, moments: Array) -> Blocks:
     Returns:
         Blocks; those of least squares alone where the moments cannot be inverted.
     """
+    if not np.isfinite(moments).all():
+        return by_chunks(rows, grid, fit_least_squares)
     power = split_blocks(np.maximum(np.diag(moments), 0)[None], grid.block)[0]
     importance = power + _DAMPING * power.mean() + 1e-20
     importance /= importance.mean()
@@ -45,7 +47,7 @@ def round_blocks_on_data(rows: Array, grid: Grid, moments: Array) -> Blocks:
 def inverse_root(moments: Array) -> Array | None:
     """Upper Cholesky factor of the damped inverse, float32; None for data that says nothing."""
     mean = float(np.mean(np.diag(moments)))
-    if not np.isfinite(moments).all() or mean <= 0:
+    if not mean > 0:
         return None
     damped = moments.astype(np.float64) + np.eye(len(moments)) * _DAMPING * mean
     try:

@@ -32,11 +32,12 @@ from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepR
 from edgekit.data.split import Split
 from edgekit.errors import CompressError
 from edgekit.graph.clean import remove_dead
+from edgekit.graph.info import spec_of
 from edgekit.graph.normalise import normalise
 from edgekit.graph.read import read_model, refuse_non_finite
 from edgekit.graph.write import write_model
 from edgekit.progress import track
-from edgekit.specs import Array, Feeds
+from edgekit.specs import Array, TensorSpec
 
 Algorithm = Literal["auto", "rtn", "kquant", "hqq", "gptq"]
 
@@ -46,8 +47,8 @@ _WIDTHS = {"expanded": (2, 3, 4, 5, 6, 8), "packed": (2, 4, 8), "standard": (4, 
 # Rounding this far below 6 dB a bit means that the weights were on such a grid before: nothing is left to search.
 _ON_GRID_DB = 10.0
 _DB_PER_BIT = 6.02
+_FINE_BITS = 8  # from here on a search of ranges gains next to nothing
 _MOMENTS_BYTES = 1 << 29
-_CALIBRATION_BATCH = 1
 
 
 class Int4Config(StepConfig):
@@ -126,18 +127,21 @@ def quantize_int4(config: Int4Config, step: OnnxStep) -> StepResult:
     if config.algorithm == "gptq" and step.calibration is None:
         raise CompressError("algorithm 'gptq' looks at activations; give --calibration, or take 'kquant' or 'hqq'")
     model, form, before = _prepare(config, step)
+    inputs = _inputs(model)
+    split = None if step.calibration is None else step.calibration.matched(inputs)
     matrices, kept = find_matrices(
         model, min_elements=config.min_elements, embeddings=config.embeddings, excluded=step.excluded
     )
-    rounded = round_matrices(model, matrices, config, form, step.calibration, kept)
+    rounded = round_matrices(model, matrices, config, form, split, kept)
     store_matrices(model, rounded, form, config.accuracy_level)
     details = _details(config, form, rounded, kept)
     if not rounded or model.ByteSize() > _WORTH_IT * before:
         write_model(read_model(step.model), step.out)
         return StepResult(False, _why_unchanged(kept), details=details)
-    write_model(model, step.out, feeds=_first_feeds(model, step.calibration))
-    if step.calibration is not None:
-        details["agreement"] = _agreement(step, step.calibration)
+    feeds = None if split is None else next(iter(split.batches(inputs, 1))).feeds
+    write_model(model, step.out, feeds=feeds)
+    if split is not None:
+        details["agreement"] = _agreement(step, split)
     excluded = tuple(ExcludedNode(name, "asked for") for name in sorted(step.excluded))
     return StepResult(True, _reason(config, form, rounded), excluded, details)
 
@@ -153,6 +157,11 @@ def _prepare(config: Int4Config, step: OnnxStep) -> tuple[onnx.ModelProto, Form,
         if config.kernel != "auto" or form != "expanded" or config.bits not in _WIDTHS["packed"]:
             raise
     return normalise(original), "packed", original.ByteSize()
+
+
+def _inputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
+    weights = {i.name for i in model.graph.initializer}
+    return tuple(spec_of(i) for i in model.graph.input if i.name not in weights)
 
 
 def choose_form(config: Int4Config, target: Target) -> Form:
@@ -213,7 +222,7 @@ def _round(matrix: Matrix, grid: Grid, config: Int4Config) -> Rounded:
     rows = matrix.rows
     blocks = by_chunks(rows, grid, fit_range)
     rounded = Rounded(matrix, grid, blocks, "rtn", signal_to_noise_db(rows, blocks))
-    if config.algorithm == "rtn":
+    if config.algorithm == "rtn" or (config.algorithm == "auto" and grid.bits >= _FINE_BITS):
         return rounded
     if rounded.snr_db > _DB_PER_BIT * grid.bits + _ON_GRID_DB:
         return replace(rounded, algorithm="exact")
@@ -271,20 +280,14 @@ def store_matrices(model: onnx.ModelProto, rounded: list[Rounded], form: Form, a
     remove_dead(model)
 
 
-def _first_feeds(model: onnx.ModelProto, split: Split | None) -> Feeds | None:
-    """The first calibration sample as a feed for the proof run."""
-    return None
-
-
-def _agreement(step: OnnxStep, split: Split, samples: int = 4) -> dict[str, Any]:
+def _agreement(step: OnnxStep, split: Split, samples: int = 2) -> dict[str, Any]:
     """Share of positions at which the original and the result name the same class or token, on calibration data."""
     from edgekit.ort.session import Session
 
     choices = []
     for path in (step.model, step.out):
         session = Session(path)
-        data = split.matched(session.inputs).take(samples)
-        feeds = [b.feeds for b in data.batches(session.inputs, _CALIBRATION_BATCH)]
+        feeds = [b.feeds for b in split.take(samples).batches(session.inputs, 1)]
         choices.append([np.asarray(session.run(f)[0]).argmax(axis=-1).ravel() for f in feeds])
     equal = np.concatenate([a == b for a, b in zip(*choices, strict=True)])
     return {"value": float(equal.mean()), "n": int(equal.size), "on": split.name, "proxy": True}

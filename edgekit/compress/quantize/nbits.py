@@ -33,14 +33,12 @@ class Held:
 
     Attributes:
         codes: uint8 (rows, blocks, bytes).
-        table: The same as (rows, bytes), what a look-up wants.
         scale: (rows, blocks), of the model's float type.
         zero: uint8 (rows, bytes), or "" for the middle.
         bits: Width of the codes that the kernel sees.
     """
 
     codes: str
-    table: str
     scale: str
     zero: str
     bits: int
@@ -68,7 +66,7 @@ class BlockStore:
         self._names = Names(model)
         self._nodes: list[onnx.NodeProto] = []
         self._held: dict[str, Held] = {}
-        self._shared: dict[tuple[str, float | int], str] = {}
+        self._shared: dict[tuple[str, bytes], str] = {}
 
     def put(self, matrix: Matrix, blocks: Blocks, grid: Grid) -> None:
         """Store a matrix, unless its twin is there already, and make its readers read the blocks."""
@@ -89,31 +87,28 @@ class BlockStore:
         set_opset(self._model, 1, _CONTRIB)
 
     def _hold(self, blocks: Blocks, grid: Grid, element: int) -> Held:
-        rows = len(blocks.codes)
         if self._form == "packed":
-            data = pack_adjacent(blocks.codes, grid.bits)
-            codes = self._add("codes", data)
-            table = self._node("Reshape", [codes, self._add("shape", np.array([rows, -1], np.int64))])
+            codes = self._add("codes", pack_adjacent(blocks.codes, grid.bits))
             zero = pack_adjacent(np.rint(blocks.zero).astype(np.uint8), grid.bits)
             bits, shift = grid.bits, 0
         else:
             bits, shift = 8, 8 - grid.bits
-            table = self._unpack(pack_planes(blocks.codes, grid.bits))
-            shape = self._add("shape", np.array(blocks.codes.shape, np.int64))
-            codes = self._node("Reshape", [table, shape])
+            codes = self._unpack(pack_planes(blocks.codes, grid.bits))
             zero = np.rint(blocks.zero * (1 << shift)).astype(np.uint8)
         middle = not (blocks.zero != grid.middle).any()
-        return Held(codes, table, self._scales(blocks, shift, element), "" if middle else self._add("zero", zero), bits)
+        return Held(codes, self._scales(blocks, shift, element), "" if middle else self._add("zero", zero), bits)
 
     def _unpack(self, planes: list[Plane]) -> str:
-        """(rows, columns) bytes with every code in the upper bits."""
+        """Bytes with every code in the upper bits.
+
+        Each node's result stays in memory until the session has loaded, so there are as few as can be.
+        """
         whole = [self._unpack_plane(p) for p in planes]
-        if len(whole) > 1:
-            one, none = self._constant("one", 1.0), self._constant("none", 0)
-            # ONNX has no Add of bytes, and BitwiseOr only since opset 18.
-            whole = [self._node("QLinearAdd", [whole[0], one, none, whole[1], one, none, one, none], _CONTRIB)]
-        shape = np.array([len(planes[0].data), -1], np.int64)
-        return self._node("Reshape", [whole[0], self._add("shape", shape)])
+        if len(whole) == 1:
+            return whole[0]
+        one, none = self._constant("one", np.float32(1)), self._constant("none", np.uint8(0))
+        # ONNX has no Add of bytes, and BitwiseOr only since opset 18.
+        return self._node("QLinearAdd", [whole[0], one, none, whole[1], one, none, one, none], _CONTRIB)
 
     def _unpack_plane(self, plane: Plane) -> str:
         data = self._add("codes", plane.data)
@@ -123,13 +118,13 @@ class BlockStore:
     def _shift(self, value: str, left: int, right: int, back: int) -> str:
         for amount, direction in ((left, "LEFT"), (right, "RIGHT"), (back, "LEFT")):
             if amount:
-                value = self._node("BitShift", [value, self._constant("bits", amount)], direction=direction)
+                value = self._node("BitShift", [value, self._constant("bits", np.uint8(amount))], direction=direction)
         return value
 
     def _scales(self, blocks: Blocks, shift: int, element: int) -> str:
         half, factor = half_scales(blocks.scale)
         scale = self._node("Cast", [self._add("scale", half)], to=TensorProto.FLOAT)
-        scale = self._node("Mul", [scale, self._constant("factor", factor / (1 << shift))])
+        scale = self._node("Mul", [scale, self._constant("factor", np.float32(factor / (1 << shift)))])
         return scale if element == TensorProto.FLOAT else self._node("Cast", [scale], to=element)
 
     def _multiply(self, node: onnx.NodeProto, held: Held, matrix: Matrix, grid: Grid) -> None:
@@ -156,7 +151,8 @@ class BlockStore:
         return self._add("bias", np.broadcast_to(numpy_helper.to_array(tensor), (1, rows)).reshape(rows))
 
     def _look_up(self, node: onnx.NodeProto, held: Held, grid: Grid) -> None:
-        inputs = [held.table, node.input[1], held.scale, *([held.zero] if held.zero else [])]
+        table = self._node("Reshape", [held.codes, self._constant("rows", np.array([0, -1], np.int64))])
+        inputs = [table, node.input[1], held.scale, *([held.zero] if held.zero else [])]
         numbers: dict[str, Any] = {"bits": held.bits, "block_size": grid.block, "gather_axis": 0, "quantize_axis": 1}
         made = helper.make_node(
             "GatherBlockQuantized", inputs, list(node.output), node.name, domain=_CONTRIB, **numbers
@@ -165,14 +161,14 @@ class BlockStore:
 
     def _add(self, wish: str, values: Array) -> str:
         name = self._names.fresh(wish)
-        self._model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self._model.graph.initializer.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
-    def _constant(self, wish: str, value: float | int) -> str:
-        key = (wish, value)
+    def _constant(self, wish: str, value: Array | np.generic) -> str:
+        """A small constant that many nodes share."""
+        key = (wish, value.tobytes())
         if key not in self._shared:
-            kind = np.float32 if isinstance(value, float) else np.uint8
-            self._shared[key] = self._add(wish, np.array(value, kind))
+            self._shared[key] = self._add(wish, np.asarray(value))
         return self._shared[key]
 
     def _node(self, op_type: str, inputs: list[str], domain: str = "", **attributes: Any) -> str:
@@ -239,7 +235,7 @@ class StandardStore:
 
     def _add(self, wish: str, values: Array) -> str:
         name = self._names.fresh(wish)
-        self._model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self._model.graph.initializer.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
     def _add_bits(self, wish: str, codes: Array, kind: int, bits: int) -> str:
