@@ -57,7 +57,9 @@ def emit(value: Any, table: Callable[[], RenderableType] | None = None) -> None:
         return
     from rich.console import Console
 
-    Console(highlight=False).print(table() if table else value, soft_wrap=not table)
+    answer = table() if table else value
+    plain = isinstance(answer, str)
+    Console(highlight=False).print(answer, soft_wrap=plain, markup=not plain)
 
 
 def refuse(reason: str) -> NoReturn:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgekit.compress import Target
-    from edgekit.search.quantize import QuantizeReport
+    from edgekit.search import QuantizeReport
 
 
 def register(app: typer.Typer) -> None:
@@ -37,8 +37,8 @@ def quantize(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads that latency is measured with.")] = None,
 ) -> None:
     """Quantise any ONNX file, with the proof of what it costs and gains."""
-    from edgekit.data import load_split
-    from edgekit.search.quantize import QuantizeRequest, quantize_model
+    from edgekit.data import SOURCES, load_split
+    from edgekit.search import QuantizeRequest, quantize_model
     from edgekit.tasks import find_metric
 
     request = QuantizeRequest(
@@ -47,6 +47,7 @@ def quantize(
         method=method,
         calibration=load_split(calibration, "calibration") if calibration else None,
         evaluation=load_split(evaluation, "validation") if evaluation else None,
+        test=load_split(evaluation, "test") if evaluation in SOURCES else None,
         metric=find_metric(metric or "top1") if evaluation else None,
         max_drop=max_drop,
         target=_target(target),
@@ -81,20 +82,20 @@ def _table(report: QuantizeReport, out: Path) -> Table:
     table = Table(title=f"{out}: {report.status}, {report.method}", title_justify="left", caption=report.reason)
     for column in ("", "before", "after", "change"):
         table.add_column(column, justify="left" if not column else "right")
-    interval = latency.speedup.ci95
+    interval = latency.ci95
     sure = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
     table.add_row(
         "size", human_bytes(proof.size_before), human_bytes(proof.size_after), f"{proof.size_ratio:.2f}x smaller"
     )
-    gain = f"{latency.speedup.ratio:.2f}x as fast{sure}"
-    table.add_row("latency", f"{latency.before_ms:.3f} ms", f"{latency.after_ms:.3f} ms", gain)
+    gain = f"{latency.speedup:.2f}x as fast{sure}"
+    table.add_row("latency", f"{latency.before:.3f} ms", f"{latency.after:.3f} ms", gain)
     name = f"{quality.name}{' (proxy, no labels)' if quality.proxy else ''}"
     table.add_row(
         name, f"{quality.before:.4f}", f"{quality.after:.4f}", f"{0.0 - quality.drop:+.4f} on {quality.n} samples"
     )
     table.add_row("left in float", "", str(len(report.excluded_nodes)), _reasons(report))
     for attempt in report.attempts if len(report.attempts) > 1 else ():
-        table.add_row(f"tried {attempt.method}", "", "", attempt.outcome)
+        table.add_row(f"tried {attempt.candidate.name}", "", "", attempt.outcome)
     return table
 
 

@@ -1,6 +1,6 @@
 """Techniques. A new one: one module here, one import line below, one test."""
 
-from edgekit.compress.quantize import static, weights
+from edgekit.compress.quantize import dynamic, int4, static, weights
 from edgekit.compress.technique import (
     TECHNIQUES,
     ExcludedNode,
@@ -19,6 +19,8 @@ __all__ = [
     "StepResult",
     "Target",
     "Technique",
+    "dynamic",
+    "int4",
     "static",
     "weights",
 ]

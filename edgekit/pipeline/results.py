@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from edgekit import __version__
-from edgekit.pipeline.steps import StepRecord
+from edgekit.steps import StepRecord
 from edgekit.recipe.model import BASE, AcceptConfig
 
 SCHEMA_VERSION = 1

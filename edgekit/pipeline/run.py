@@ -17,7 +17,7 @@ from edgekit.evaluate import paired_drop, scores
 from edgekit.files import locked, replacing, sha256_of, write_json
 from edgekit.graph.read import size_bytes
 from edgekit.pipeline.results import BASE, ModelResult, Report, choose_best
-from edgekit.pipeline.steps import StepStore
+from edgekit.steps import StepStore
 from edgekit.recipe import Recipe, step_name
 from edgekit.tasks import METRICS, TASKS, Metric, find_metric
 from edgekit.tasks.metrics import summarise

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.compress import TECHNIQUES, StepConfig, Target
+from edgekit.errors import CompressError, unknown
 from edgekit.graph.read import every_node, read_structure
+from edgekit.search.request import AUTO, QuantizeRequest
+
+_NVIDIA = ("cuda", "tensorrt")
 
 
 @dataclass(frozen=True)
@@ -18,28 +22,45 @@ class Candidate:
     Attributes:
         name: The method's name in reports.
         steps: Configs, in their order.
+        fallback: Tried only when nothing before it was good.
     """
 
     name: str
     steps: tuple[StepConfig, ...]
+    fallback: bool = False
 
 
-def candidates(model: Path, target: Target, *, has_calibration: bool) -> list[Candidate]:
-    """What to try, in the order of likely gain."""
-    return list(_applicable(Counter(n.op_type for n in every_node(read_structure(model))), target, has_calibration))
+def candidates(request: QuantizeRequest, *, is_language_model: bool) -> list[Candidate]:
+    """What to try, in the order of likely gain; one method alone where one is asked for by name.
+
+    Raises:
+        CompressError: for an unknown method; the message holds the nearest.
+    """
+    if request.method != AUTO:
+        name = f"quantize: {request.method}"
+        if name not in TECHNIQUES:
+            methods = [t.method for t in TECHNIQUES.values() if t.kind == "quantize"]
+            raise CompressError(unknown("method", request.method, [AUTO, *methods]))
+        return [_chain(request.method)]
+    if is_language_model and request.target not in _NVIDIA:
+        return [_chain("int4"), _chain("dynamic", fallback=True), _chain("weights", fallback=True)]
+    return list(_applicable(_operators(request.model), request.target, request.calibration is not None))
 
 
 def _applicable(ops: Counter[str], target: Target, has_calibration: bool) -> Iterator[Candidate]:
-    matrix = ops["MatMul"] + ops["Gemm"] + ops["Attention"]
-    if has_calibration and (ops["Conv"] or matrix):
-        yield _candidate("static", target)
-    if (matrix or ops["LSTM"]) and not ops["Conv"] and target not in ("cuda", "tensorrt"):
-        yield _candidate("dynamic", target)
-    yield _candidate("weights", target)
+    """By what dominates the graph: convolutions want static int8, matrix products and LSTMs dynamic."""
+    products = ops["MatMul"] + ops["Gemm"] + ops["Attention"] + ops["MultiHeadAttention"]
+    if has_calibration and (ops["Conv"] or products):
+        yield _chain("static", "weights")
+    if (products or ops["LSTM"]) and target not in _NVIDIA:
+        yield _chain("dynamic")
+    yield _chain("weights")
 
 
-def _candidate(method: str, target: Target) -> Candidate:
-    return Candidate(method, (TECHNIQUES[f"quantize: {method}"].config(),))
+def _operators(model: Path) -> Counter[str]:
+    return Counter(n.op_type for n in every_node(read_structure(model)))
 
 
-__all__ = ["Candidate", "candidates"]
+def _chain(*methods: str, fallback: bool = False) -> Candidate:
+    configs = tuple(TECHNIQUES[f"quantize: {m}"].config() for m in methods)
+    return Candidate(" + ".join(methods), configs, fallback)

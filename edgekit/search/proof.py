@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from edgekit.bench import LatencyComparison, compare_latency
+import numpy as np
+
+from edgekit.bench import LatencyComparison, Verdict, compare_latency
 from edgekit.data.split import Split
 from edgekit.errors import ModelError
-from edgekit.evaluate import agreement, evaluate
+from edgekit.evaluate import agreement, paired_drop, scores
 from edgekit.graph.feeds import generate_feeds
 from edgekit.graph.read import size_bytes
 from edgekit.ort import Session
 from edgekit.specs import Array, TensorSpec
-from edgekit.tasks.metrics import Metric
+from edgekit.tasks.metrics import Metric, find_metric
 
-_GUESSED_SAMPLES = 16
+_GENERATED = 16
 _GUESSED_DIMS = (1, 8, 32, 64, 224)
+_PROXY_SAMPLES = 128
+_LANGUAGE_SAMPLES = 8
+_VOCABULARY = 1000
 
 
 @dataclass(frozen=True)
@@ -29,25 +35,53 @@ class Quality:
         name: Of the metric; "agreement" or "cosine" where there are no labels.
         before: Of the original; 1.0 for an agreement.
         after: Of the candidate.
-        drop: How much worse, in the metric's unit.
-        proxy: Whether it is the agreement with the original, which needs no labels.
+        drop: How much worse, in the metric's unit; negative if it is better.
+        ci95: 95 % interval of the paired drop; None where it is not known.
+        proxy: Whether it was measured without labels.
         n: Number of samples.
         data: Where they came from.
-        higher_is_better: The metric's direction.
+        share: Whether the metric is a share between 0 and 1, so that losses are points rather than parts of it.
     """
 
     name: str
     before: float
     after: float
     drop: float
+    ci95: tuple[float, float] | None
     proxy: bool
     n: int
     data: str
-    higher_is_better: bool = True
+    share: bool
+
+    def loss(self) -> float:
+        """The drop of a share; of any other metric the drop relative to what it was."""
+        return self.drop if self.share else self.drop / abs(self.before) if self.before else self.drop
 
     def as_dict(self) -> dict[str, Any]:
         """`metric` of the contract of `quantize --json`."""
-        return dict(vars(self))
+        return {k: v for k, v in vars(self).items() if k != "share"}
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Two models measured in turns; what `bench.compare_latency` found, as it can be stored."""
+
+    before: float
+    after: float
+    speedup: float
+    ci95: tuple[float, float] | None
+    verdict: str
+
+    @classmethod
+    def of(cls, found: LatencyComparison) -> Latency:
+        """Keep what a report needs."""
+        gain = found.speedup
+        return cls(found.before_ms, found.after_ms, gain.ratio, gain.ci95, str(found.verdict))
+
+    @property
+    def slower(self) -> bool:
+        """Whether the candidate is slower beyond doubt."""
+        return self.verdict == Verdict.SLOWER
 
 
 @dataclass(frozen=True)
@@ -57,19 +91,24 @@ class Proof:
     size_before: int
     size_after: int
     quality: Quality
-    latency: LatencyComparison
+    latency: Latency
 
     @property
     def size_ratio(self) -> float:
         """Original / candidate; above 1 is smaller."""
         return self.size_before / self.size_after
 
+    @property
+    def gain(self) -> float:
+        """Times smaller times faster."""
+        return self.size_ratio * self.latency.speedup
+
     def as_dict(self) -> dict[str, Any]:
         """As the contract of `quantize --json` names it."""
         return {
             "size_bytes": {"before": self.size_before, "after": self.size_after},
             "metric": self.quality.as_dict(),
-            "latency_ms": self.latency.as_dict(),
+            "latency_ms": vars(self.latency),
         }
 
 
@@ -79,7 +118,8 @@ class Judge:
 
     Attributes:
         original: The model that all are compared with.
-        evaluation: Labelled data; without it the agreement on `calibration` counts, marked as a proxy.
+        evaluation: Labelled data; without it what can be told from `calibration` counts, marked as a proxy: perplexity
+            for language models, agreement with the original for all others.
         metric: What to compute on `evaluation`.
         calibration: Data without labels; inputs are generated where there is none either.
         threads: For latency.
@@ -93,33 +133,58 @@ class Judge:
     threads: int | None = None
     seconds: float = 1.0
 
-    def quality(self, candidate: Path) -> Quality:
-        """The metric, or without labels the agreement with the original."""
-        before, after = Session(self.original, threads=self.threads), Session(candidate, threads=self.threads)
-        if self.evaluation is not None and self.metric is not None:
-            was, now = (evaluate(s, self.evaluation, self.metric) for s in (before, after))
-            drop = self.metric.drop(was.value, now.value)
-            direction = self.metric.higher_is_better
-            return Quality(self.metric.name, was.value, now.value, drop, False, now.n, self.evaluation.name, direction)
-        data = self.unlabelled(before.inputs)
-        found = agreement(before, after, data)
-        return Quality(found.name, 1.0, found.value, 1.0 - found.value, True, found.n, data.name)
+    @cached_property
+    def session(self) -> Session:
+        """A session of the original."""
+        return Session(self.original, threads=self.threads)
 
-    def latency(self, candidate: Path) -> LatencyComparison:
-        """Both in turns on one sample."""
-        inputs = Session(self.original, threads=1).inputs
-        feeds = next(iter(self.unlabelled(inputs).batches(inputs, 1))).feeds
-        return compare_latency(self.original, candidate, feeds, threads=self.threads, seconds=self.seconds)
-
-    def proof(self, candidate: Path) -> Proof:
-        """All of it."""
-        sizes = size_bytes(self.original), size_bytes(candidate)
-        return Proof(*sizes, self.quality(candidate), self.latency(candidate))
-
-    def unlabelled(self, inputs: tuple[TensorSpec, ...]) -> Split:
+    @cached_property
+    def unlabelled(self) -> Split:
         """Inputs to compare on: calibration data, else evaluation data, else generated ones."""
         given = self.calibration if self.calibration is not None else self.evaluation
-        return given.matched(inputs) if given is not None else generated_split(self.original)
+        return given.matched(self.session.inputs) if given is not None else generated_split(self.original)
+
+    @cached_property
+    def is_language_model(self) -> bool:
+        """Whether it gives logits of a vocabulary for each position of its ids."""
+        first, out = self.session.inputs[0], self.session.outputs[0]
+        wide = out.rank == 3 and isinstance(out.shape[-1], int) and out.shape[-1] >= _VOCABULARY
+        return wide and first.rank == 2 and first.dtype in ("int64", "int32")
+
+    @cached_property
+    def _before(self) -> tuple[Metric, Split, Array] | None:
+        """Metric, data and the original's score of each sample; None where only agreement can be told."""
+        if self.evaluation is not None and self.metric is not None:
+            return self.metric, self.evaluation, scores(self.session, self.evaluation, self.metric)
+        if self.is_language_model and self.calibration is not None:
+            metric, data = find_metric("perplexity"), self.unlabelled.take(_LANGUAGE_SAMPLES)
+            return metric, data, scores(self.session, data, metric, batch=1)
+        return None
+
+    def quality(self, candidate: Path) -> Quality:
+        """The metric, or without labels the agreement with the original."""
+        session = Session(candidate, threads=self.threads)
+        if self._before is None:
+            data = self.unlabelled.take(_PROXY_SAMPLES)
+            found = agreement(self.session, session, data)
+            return Quality(found.name, 1.0, found.value, 1.0 - found.value, None, True, found.n, data.name, True)
+        metric, data, before = self._before
+        after = scores(session, data, metric, batch=1 if self.is_language_model else 64)
+        drop = paired_drop(metric, before, after)
+        values = (metric.reduce(float(before.mean())), metric.reduce(float(after.mean())))
+        proxy = self.evaluation is None
+        return Quality(metric.name, *values, drop.value, drop.ci95, proxy, drop.n, data.name, metric.binary)
+
+    def latency(self, candidate: Path) -> Latency:
+        """Both in turns on one sample."""
+        feeds = next(iter(self.unlabelled.batches(self.session.inputs, 1))).feeds
+        found = compare_latency(self.original, candidate, feeds, threads=self.threads, seconds=self.seconds)
+        return Latency.of(found)
+
+    def proof(self, candidate: Path, quality: Quality | None = None, latency: Latency | None = None) -> Proof:
+        """All of it; `quality` and `latency` where they are known already."""
+        sizes = size_bytes(self.original), size_bytes(candidate)
+        return Proof(*sizes, quality or self.quality(candidate), latency or self.latency(candidate))
 
 
 def generated_split(model: Path) -> Split:
@@ -131,16 +196,14 @@ def generated_split(model: Path) -> Split:
     session, reason = Session(model, threads=1), ""
     for dim in _GUESSED_DIMS:
         try:
-            samples = [generate_feeds(session.inputs, default_dim=dim, seed=s) for s in range(_GUESSED_SAMPLES)]
+            samples = [generate_feeds(session.inputs, default_dim=dim, seed=s) for s in range(_GENERATED)]
             session.run(samples[0])
         except (ModelError, TypeError) as error:
             reason = str(error)
             continue
-        return Split("generated inputs", _stacked(samples), whole_feeds=True)
+        return Split("generated inputs", _stacked(samples, session.inputs), whole_feeds=True)
     raise ModelError(f"{model} accepts no generated inputs ({reason}); give real ones with --calibration DATA.npz")
 
 
-def _stacked(samples: list[dict[str, Array]]) -> Mapping[str, Array]:
-    import numpy as np
-
-    return {name: np.stack([s[name] for s in samples]) for name in samples[0]}
+def _stacked(samples: list[dict[str, Array]], inputs: tuple[TensorSpec, ...]) -> Mapping[str, Array]:
+    return {spec.name: np.stack([s[spec.name] for s in samples]) for spec in inputs}

@@ -3,80 +3,27 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from edgekit.bench import Verdict
-from edgekit.compress import TECHNIQUES, ExcludedNode, OnnxStep, StepConfig, StepResult, Target
-from edgekit.data.split import Split
-from edgekit.errors import CompressError, EdgekitError, unknown
-from edgekit.files import check_output, replacing
+from edgekit.compress import ExcludedNode
+from edgekit.compress.quantize.static import StaticConfig
+from edgekit.files import check_output, digest, locked, make_directory, replacing, sha256_of
 from edgekit.graph.read import data_files, read_model, refuse_non_finite
+from edgekit.machine import package_versions
 from edgekit.progress import note
-from edgekit.recipe.model import step_name
-from edgekit.search.candidates import Candidate, candidates
-from edgekit.search.proof import Judge, Proof
-from edgekit.tasks.metrics import Metric
-
-DEFAULT_FLOOR = 0.01  # 1 point of the metric, or 99 % agreement where there are no labels
-AUTO = "auto"
-
-
-@dataclass(frozen=True)
-class QuantizeRequest:
-    """What is asked for.
-
-    Attributes:
-        model: The .onnx file.
-        out: The file to write.
-        method: "auto", or one method of `edgekit list techniques`.
-        calibration: Data that activations may be observed on.
-        evaluation: Labelled data to choose by; never the test data that is reported elsewhere.
-        metric: What to compute on it.
-        max_drop: Largest allowed loss of the metric, in its unit.
-        target: Where the result will run.
-        threads: For latency.
-        seconds: Measuring time of each of a pair.
-    """
-
-    model: Path
-    out: Path
-    method: str = AUTO
-    calibration: Split | None = None
-    evaluation: Split | None = None
-    metric: Metric | None = None
-    max_drop: float | None = None
-    target: Target = "cpu"
-    threads: int | None = None
-    seconds: float = 1.0
-
-    @property
-    def floor(self) -> float:
-        """The loss that is allowed."""
-        return self.max_drop if self.max_drop is not None else DEFAULT_FLOOR
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One candidate, tried.
-
-    Attributes:
-        method: Its name.
-        outcome: "chosen", or why not.
-        proof: What was measured; None if it failed.
-        result: What the last step said.
-    """
-
-    method: str
-    outcome: str
-    proof: Proof | None = None
-    result: StepResult | None = None
+from edgekit.search.attempt import Attempt, Bench, objection_to_quality
+from edgekit.search.candidates import candidates
+from edgekit.search.partial import Ranking, fewest, rank_nodes
+from edgekit.search.proof import Judge, Proof, Quality
+from edgekit.search.request import AUTO, QuantizeRequest
+from edgekit.steps import StepStore
 
 
 @dataclass(frozen=True)
@@ -88,6 +35,7 @@ class QuantizeReport:
         method: What was applied; "none" if nothing.
         reason: One sentence.
         proof: Size, metric and latency.
+        test: The metric on data that nothing was chosen on; None where none was given.
         excluded_nodes: What stayed in float.
         floor_met: Whether the loss is within what was asked for; None where nothing was asked.
         attempts: Everything that was tried.
@@ -99,6 +47,7 @@ class QuantizeReport:
     method: str
     reason: str
     proof: Proof
+    test: Quality | None
     excluded_nodes: tuple[ExcludedNode, ...]
     floor_met: bool | None
     attempts: tuple[Attempt, ...]
@@ -112,36 +61,37 @@ class QuantizeReport:
             "method": self.method,
             "reason": self.reason,
             **self.proof.as_dict(),
+            "test_metric": self.test.as_dict() if self.test else None,
             "excluded_nodes": [vars(n) for n in self.excluded_nodes],
             "floor_met": self.floor_met,
-            "attempts": [
-                {"method": a.method, "outcome": a.outcome, **(a.proof.as_dict() if a.proof else {})}
-                for a in self.attempts
-            ],
+            "attempts": [a.as_dict() for a in self.attempts],
             "seconds": self.seconds,
             "peak_rss_bytes": self.peak_rss_bytes,
         }
 
 
 def quantize_model(request: QuantizeRequest) -> QuantizeReport:
-    """Quantise a model and prove what it is worth.
+    """Quantise a model and prove what it is worth; the best file so far is always at `request.out`.
 
     Raises:
         ModelError: if the model cannot be used, or its weights are not finite.
         DataError: if the data does not fit it.
         CompressError: if the method is unknown or cannot be applied.
         OutputError: if the output is the input, or cannot be written.
+        BusyError: if another edgekit is writing the same output.
     """
     started = time.perf_counter()
     check_output(request.out, request.model)
-    chosen = _methods(request)
     refuse_non_finite(read_model(request.model), request.model)
-    judge = _judge(request)
-    with tempfile.TemporaryDirectory(prefix="edgekit-quantize-") as directory:
-        attempts = [_attempt(c, request, judge, Path(directory) / f"{i}.onnx") for i, c in enumerate(chosen)]
+    judge = Judge(
+        request.model, request.evaluation, request.metric, request.calibration, request.threads, request.seconds
+    )
+    chosen = candidates(request, is_language_model=judge.is_language_model)
+    with _workplace(request) as work:
+        bench = Bench(request, judge, StepStore(work), _key(request))
+        attempts = _try_all(bench, chosen)
         best = _best(attempts, request)
-        source = request.model if best is None else Path(directory) / f"{attempts.index(best)}.onnx"
-        copy_model(source, request.out)
+        copy_model(best.file if best and best.file else request.model, request.out)
     return _report(request, judge, attempts, best, started)
 
 
@@ -153,94 +103,134 @@ def copy_model(source: Path, out: Path) -> None:
         shutil.copyfile(source, temporary)
 
 
-def _methods(request: QuantizeRequest) -> list[Candidate]:
-    if request.method == AUTO:
-        return candidates(request.model, request.target, has_calibration=request.calibration is not None)
-    name = f"quantize: {request.method}"
-    if name not in TECHNIQUES:
-        methods = [t.method for t in TECHNIQUES.values() if t.kind == "quantize"]
-        raise CompressError(unknown("method", request.method, [AUTO, *methods]))
-    return [Candidate(request.method, (TECHNIQUES[name].config(),))]
+def _try_all(bench: Bench, chosen: Sequence[Any]) -> list[Attempt]:
+    attempts: list[Attempt] = []
+    for candidate in chosen:
+        if candidate.fallback and any(a.good for a in attempts):
+            continue
+        attempt = bench.attempt(candidate)
+        if attempt.lost_accuracy and isinstance(candidate.steps[0], StaticConfig):
+            attempt = _keep_in_float(bench, attempt) or attempt
+        if attempt.good and attempt.file and attempt is _best([*attempts, attempt], bench.request):
+            copy_model(attempt.file, bench.request.out)
+        attempts.append(attempt)
+    return attempts
 
 
-def _judge(request: QuantizeRequest) -> Judge:
-    return Judge(
-        request.model, request.evaluation, request.metric, request.calibration, request.threads, request.seconds
+def _keep_in_float(bench: Bench, failed: Attempt) -> Attempt | None:
+    """The same candidate with the fewest nodes in float that keep the metric; None where no number of them does."""
+    candidate, config = failed.candidate, failed.candidate.steps[0]
+    if not isinstance(config, StaticConfig):
+        return None
+    note(f"{candidate.name} {failed.outcome}; looking for the nodes that cost it")
+    stored = bench.store.run(
+        "ranking", [bench.key, config.model_dump()], [], lambda: asdict(rank_nodes(config, bench.request))
     )
+    ranking = Ranking(tuple((name, noise) for name, noise in stored.result["nodes"]))
+    seen: dict[int, Quality] = {}
+
+    def meets(count: int) -> bool:
+        seen[count] = bench.quality_of(candidate, ranking.first(count), f".float{count}")
+        return not objection_to_quality(seen[count], bench.request)
+
+    count = fewest(len(ranking.nodes), meets)
+    if count is None:
+        return None
+    found = bench.attempt(candidate, ranking.first(count), f".float{count}")
+    return _with_trace(found, failed, ranking, count, seen)
 
 
-def _attempt(candidate: Candidate, request: QuantizeRequest, judge: Judge, out: Path) -> Attempt:
-    """Apply a candidate and measure it; with auto, a failure is an outcome like others, and told."""
-    note(f"trying {candidate.name}")
-    try:
-        result = _apply(candidate.steps, request, out)
-        if not result.changed:
-            return Attempt(candidate.name, f"nothing to quantise: {result.reason}", None, result)
-        proof = judge.proof(out)
-    except EdgekitError as error:
-        if request.method != AUTO:
-            raise
-        return Attempt(candidate.name, f"failed: {error}")
-    return Attempt(candidate.name, _objection(proof, request) or "good", proof, result)
-
-
-def _apply(steps: Sequence[StepConfig], request: QuantizeRequest, out: Path) -> StepResult:
-    model, result = request.model, StepResult(False, "no step")
-    changed = False
-    for index, config in enumerate(steps):
-        target = out if index == len(steps) - 1 else out.with_suffix(f".{index}.onnx")
-        step = OnnxStep(model, target, request.calibration, request.target)
-        result = TECHNIQUES[step_name(config)].apply(config, step)
-        changed, model = changed or result.changed, target
-    return StepResult(changed, result.reason, result.excluded_nodes, result.details)
-
-
-def _objection(proof: Proof, request: QuantizeRequest) -> str:
-    """Why a candidate may not be chosen, or ""."""
-    if proof.quality.drop > request.floor:
-        return f"loses {proof.quality.drop:.4g} of {proof.quality.name}; at most {request.floor:.4g} is allowed"
-    if proof.latency.verdict == Verdict.SLOWER:
-        return f"slower than the original ({proof.latency.speedup.ratio:.2f}x)"
-    if proof.size_after >= proof.size_before:
-        return "not smaller than the original"
-    return ""
+def _with_trace(found: Attempt, failed: Attempt, ranking: Ranking, count: int, seen: dict[int, Quality]) -> Attempt:
+    """Say what the nodes that stay in float cost in accuracy, and what they cost in time."""
+    if found.proof is None or failed.proof is None:
+        return found
+    points = failed.proof.quality.drop - found.proof.quality.drop
+    slower_ms = found.proof.latency.after - failed.proof.latency.after
+    said = f"{count} nodes cost {points:.4g} of {found.proof.quality.name}; in float they cost {slower_ms:+.3f} ms"
+    noise = dict(ranking.nodes[:count])
+    excluded = tuple(
+        replace(n, reason=f"in int8 it puts noise of {noise[n.name]:.2g} of the signal's power into the outputs")
+        if n.name in noise
+        else n
+        for n in found.excluded
+    )
+    trace = {str(c): {"drop": q.drop, "after": q.after} for c, q in sorted(seen.items())}
+    details = {**found.details, "kept_in_float": {"nodes": list(noise), "evaluations": trace, "summary": said}}
+    return replace(found, reason=f"{found.reason}; {said}", excluded=excluded, details=details)
 
 
 def _best(attempts: Sequence[Attempt], request: QuantizeRequest) -> Attempt | None:
-    """The candidate with the best product of size and time; a method asked for by name is taken as it is."""
+    """The greatest product of smaller and faster among the good ones.
+
+    A method asked for by name is taken as it is. Where a floor was asked for and nothing keeps it, the attempt that
+    loses least is kept.
+    """
+    measured = [a for a in attempts if a.proof and a.file]
     if request.method != AUTO:
-        return attempts[0] if attempts[0].proof else None
-    good = [a for a in attempts if a.outcome == "good" and a.proof]
-    return min(good, key=_cost, default=None)
-
-
-def _cost(attempt: Attempt) -> float:
-    proof = attempt.proof
-    return float("inf") if proof is None else 1 / (proof.size_ratio * proof.latency.speedup.ratio)
+        return measured[0] if measured else None
+    good = [a for a in measured if a.good]
+    if good:
+        return max(good, key=lambda a: a.proof.gain if a.proof else 0.0)
+    lost = [a for a in measured if a.lost_accuracy]
+    if request.max_drop is not None and lost:
+        return min(lost, key=lambda a: a.proof.quality.drop if a.proof else float("inf"))
+    return None
 
 
 def _report(
     request: QuantizeRequest, judge: Judge, attempts: list[Attempt], best: Attempt | None, started: float
 ) -> QuantizeReport:
-    if best is None or best.proof is None or best.result is None:
-        reason = "; ".join(f"{a.method}: {a.outcome}" for a in attempts) or "no method applies to this graph"
-        proof, status, method = judge.proof(request.model), "unchanged", "none"
-        excluded: tuple[ExcludedNode, ...] = ()
+    if best is None or best.proof is None:
+        reason = "; ".join(f"{a.candidate.name}: {a.outcome}" for a in attempts)
+        proof, status, method = judge.proof(request.out), "unchanged", "none"
     else:
-        proof, status, method, reason = best.proof, "ok", best.method, best.result.reason
-        excluded = best.result.excluded_nodes
+        proof, status, method, reason = best.proof, "ok", best.candidate.name, best.reason
     met = None if request.max_drop is None else proof.quality.drop <= request.max_drop
     return QuantizeReport(
-        status,
-        method,
-        reason,
-        proof,
-        excluded,
-        met,
-        tuple(attempts),
-        time.perf_counter() - started,
-        peak_rss_bytes(),
+        status=status,
+        method=method,
+        reason=reason,
+        proof=proof,
+        test=_test_quality(request),
+        excluded_nodes=best.excluded if best else (),
+        floor_met=met,
+        attempts=tuple(attempts),
+        seconds=time.perf_counter() - started,
+        peak_rss_bytes=peak_rss_bytes(),
     )
+
+
+def _test_quality(request: QuantizeRequest) -> Quality | None:
+    if request.test is None or request.metric is None:
+        return None
+    return Judge(request.model, request.test, request.metric, threads=request.threads).quality(request.out)
+
+
+@contextmanager
+def _workplace(request: QuantizeRequest) -> Iterator[Path]:
+    """A directory beside the output that holds what was tried; it goes when the work is done, and stays when it is not."""
+    work = make_directory(request.out.parent / f".{request.out.name}.edgekit")
+    with locked(work):
+        yield work
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _key(request: QuantizeRequest) -> str:
+    """Changes with everything that changes what the attempts find."""
+    data = [None if s is None else _fingerprint(s.arrays, s.labels) for s in (request.calibration, request.evaluation)]
+    metric = request.metric.name if request.metric else None
+    return digest([sha256_of(request.model), data, metric, request.target, request.threads, package_versions()])
+
+
+def _fingerprint(arrays: Any, labels: Any) -> str:
+    import hashlib
+
+    found = hashlib.sha256()
+    for name, array in {**arrays, "labels": labels}.items():
+        if array is not None:
+            found.update(f"{name} {array.dtype} {array.shape}".encode())
+            found.update(array.tobytes() if array.dtype.hasobject else memoryview(array).cast("B"))
+    return found.hexdigest()
 
 
 def peak_rss_bytes() -> int:

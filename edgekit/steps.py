@@ -56,7 +56,7 @@ class StepStore:
         key = digest(inputs)
         record = self._reusable(name, key, files)
         if record is None:
-            progress.note(f"[bold]{doing or name}[/bold]")
+            progress.note(doing or name, style="bold")
             started = time.perf_counter()
             result = make()
             record = StepRecord(name, result, time.perf_counter() - started, reused=False)
