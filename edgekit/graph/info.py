@@ -2,58 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx
+from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
 from edgekit.graph.advice import OperatorAdvice, advise, tensor_bytes, title
 from edgekit.graph.macs import MacCount, count_macs
+from edgekit.graph.precision import Precision, find_precision
 from edgekit.graph.read import every_graph, every_node, every_weight, read_structure
-from edgekit.graph.scopes import attribute
-from edgekit.graph.shapes import dims_of
+from edgekit.graph.shapes import without_weights
+from edgekit.graph.stored import WeightGroup, count_parameters, spec_of, weight_groups
 from edgekit.ort.compat import installed_ceiling
 from edgekit.specs import TensorSpec
 
-_NAMES = {"float": "float32", "double": "float64"}
-_NO_PARAMETERS = frozenset(("int64", "bool", "string"))
-_QUANTISED = frozenset(("int8", "uint8", "int16", "uint16", "int4", "uint4", "int2", "uint2"))
-_DYNAMIC = frozenset(("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulIntegerToFloat"))
-_BLOCKWISE = frozenset(("MatMulNBits", "MatMulBnb4", "GatherBlockQuantized"))
+__all__ = ["ModelInfo", "describe", "spec_of"]
 
-
-@dataclass(frozen=True)
-class WeightGroup:
-    """All tensors of one element type that a file holds, Constant nodes and subgraphs included."""
-
-    dtype: str
-    tensors: int
-    elements: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Precision:
-    """In which precision a model computes.
-
-    Attributes:
-        weights: The element type that holds most of the parameters' bytes.
-        activations: Their precision, such as "float32" or "int8".
-        forms: How it is quantised: "Q/DQ", "QOperator", "dynamic", "block-wise weights", "weights"; empty for none.
-    """
-
-    weights: str
-    activations: str
-    forms: tuple[str, ...]
-
-    @property
-    def quantised(self) -> bool:
-        """Whether any part of it is quantised."""
-        return bool(self.forms)
+_SMALL_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -133,8 +102,10 @@ def describe(path: Path, dims: Mapping[str, int] | None = None) -> ModelInfo:
         ModelError: if it is not there, is no ONNX, or has no dimension of a name in `dims`.
     """
     model = read_structure(path)
-    problems = _problems(model, path)
-    groups, external = _weight_groups(model), _external_files(model)
+    external = _external_files(model)
+    _load_small_external(model, path.parent)
+    structure, groups = _structure(model), weight_groups(model)
+    problems = _problems(structure, path, external)
     symbolic = {d: 1 for s in _inputs(model) for d in s.shape if isinstance(d, str) and d}
     return ModelInfo(
         path=str(path),
@@ -149,33 +120,15 @@ def describe(path: Path, dims: Mapping[str, int] | None = None) -> ModelInfo:
         ops=dict(Counter(title(n) for n in every_node(model)).most_common()),
         subgraphs=sum(1 for _ in every_graph(model)) - 1,
         functions=len(model.functions),
-        parameters=_parameters(model, groups),
+        parameters=count_parameters(model, groups),
         weights=groups,
         # shape inference is not safe on what the checker refuses
-        macs=None if problems else count_macs(model, dims),
+        macs=None if problems else count_macs(structure, dims),
         dims={**symbolic, **(dims or {})},
-        precision=_precision(model, groups),
+        precision=find_precision(model, groups),
         advice=advise(model),
         problems=problems,
     )
-
-
-def spec_of(value: onnx.ValueInfoProto) -> TensorSpec:
-    """Name, element type and shape of a graph's input or output; sequences and maps have a type and no shape."""
-    kind = value.type.WhichOneof("value") or "tensor_type"
-    if kind != "tensor_type":
-        return TensorSpec(value.name, kind.removesuffix("_type"), ())
-    return TensorSpec(value.name, dtype_name(value.type.tensor_type.elem_type), dims_of(value))
-
-
-def dtype_name(data_type: int) -> str:
-    """NumPy's name of an ONNX element type.
-
-    >>> dtype_name(onnx.TensorProto.FLOAT)
-    'float32'
-    """
-    name = onnx.TensorProto.DataType.Name(data_type).lower()
-    return _NAMES.get(name, name)
 
 
 def _inputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
@@ -193,88 +146,51 @@ def _bytes_of(file: Path) -> int:
     return file.stat().st_size if file.is_file() else 0
 
 
-def _problems(model: onnx.ModelProto, path: Path) -> tuple[str, ...]:
+def _problems(structure: onnx.ModelProto, path: Path, external: tuple[str, ...]) -> tuple[str, ...]:
     found = []
     ceiling = installed_ceiling()
-    opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
-    if model.ir_version > ceiling.ir_version or opset > ceiling.opset:
+    opset = max((o.version for o in structure.opset_import if o.domain in ("", "ai.onnx")), default=1)
+    if structure.ir_version > ceiling.ir_version or opset > ceiling.opset:
         found.append(
-            f"opset {opset}, IR version {model.ir_version}: the installed ONNX Runtime loads at most opset "
+            f"opset {opset}, IR version {structure.ir_version}: the installed ONNX Runtime loads at most opset "
             f"{ceiling.opset}, IR version {ceiling.ir_version}"
         )
+    missing = [name for name in external if not (path.parent / name).is_file()]
+    if missing:
+        found.append(f"external data is missing beside it: {', '.join(missing)}")
     try:
-        onnx.checker.check_model(str(path))
+        onnx.checker.check_model(structure)
     except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
         found.append(next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__))
     return tuple(found)
 
 
-def _weight_groups(model: onnx.ModelProto) -> tuple[WeightGroup, ...]:
-    totals: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-    for tensor in _every_tensor(model):
-        total = totals[dtype_name(tensor.data_type)]
-        for i, more in enumerate((1, math.prod(tensor.dims), tensor_bytes(tensor))):
-            total[i] += more
-    groups = [WeightGroup(dtype, *total) for dtype, total in totals.items()]
-    return tuple(sorted(groups, key=lambda g: (-g.bytes, g.dtype)))
+def _structure(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its weights declared only, and a shape for outputs that have none: the checker wants one."""
+    light = without_weights(model)
+    declared = {i.name for i in light.graph.input}
+    for i in reversed(range(len(light.graph.initializer))):
+        tensor = light.graph.initializer[i]
+        if uses_external_data(tensor):
+            if tensor.name not in declared:
+                value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+                light.graph.input.append(value)
+            del light.graph.initializer[i]
+    for output in light.graph.output:
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.shape.SetInParent()
+    return light
 
 
-def _every_tensor(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    yield from every_weight(model)
-    for graph in every_graph(model):
-        yield from (s.values for s in graph.sparse_initializer)
-
-
-def _parameters(model: onnx.ModelProto, groups: tuple[WeightGroup, ...]) -> int:
-    held = {t.name: t for t in _every_tensor(model)}
-    packed = 0
-    for node in every_node(model):
-        if node.op_type == "MatMulNBits" and len(node.input) > 1 and node.input[1] in held:
-            stands_for = int(attribute(node, "K", 0)) * int(attribute(node, "N", 0))
-            packed += stands_for - math.prod(held[node.input[1]].dims)
-    return packed + sum(g.elements for g in groups if g.dtype not in _NO_PARAMETERS)
-
-
-def _precision(model: onnx.ModelProto, groups: tuple[WeightGroup, ...]) -> Precision:
-    ops = {n.op_type for n in every_node(model)}
-    heaviest = next((g.dtype for g in groups if g.dtype not in _NO_PARAMETERS), "none")
-    if heaviest == "uint8" and ops & _BLOCKWISE:
-        heaviest = f"{_block_bits(model)}-bit blocks"
-    forms = tuple(name for name, there in _forms(model, ops, groups).items() if there)
-    integers = {"Q/DQ", "QOperator", "dynamic"} & set(forms)
-    return Precision(heaviest, "int8" if integers else _float_type(model), forms)
-
-
-def _forms(model: onnx.ModelProto, ops: set[str], groups: tuple[WeightGroup, ...]) -> dict[str, bool]:
-    blocks, dynamic = bool(ops & _BLOCKWISE), bool(ops & _DYNAMIC)
-    operators = any(op.startswith("QLinear") or op.startswith("QGemm") for op in ops)
-    integer = bool(ops & {"MatMulInteger", "ConvInteger"})
-    pairs = {"QuantizeLinear", "DequantizeLinear"} <= ops
-    held = any(g.dtype in _QUANTISED and g.elements > 256 for g in groups)
-    return {
-        "Q/DQ": pairs and not operators,
-        "QOperator": operators or (integer and not dynamic),
-        "dynamic": dynamic,
-        "block-wise weights": blocks,
-        "weights": held and not (pairs or operators or integer or dynamic or blocks),
-    }
-
-
-def _block_bits(model: onnx.ModelProto) -> int:
-    found = (int(attribute(n, "bits", 4)) for n in every_node(model) if n.op_type in _BLOCKWISE)
-    return next(found, 4)
-
-
-def _float_type(model: onnx.ModelProto) -> str:
-    """The float type of most weights that are not only stored so and cast, else that of the inputs and outputs."""
-    cast = {node.input[0] for node in every_node(model) if node.op_type == "Cast"}
-    sizes: Counter[str] = Counter()
+def _load_small_external(model: onnx.ModelProto, root: Path) -> None:
+    """Shapes may be stored outside too, and inference needs their values."""
     for tensor in every_weight(model):
-        if tensor.name not in cast and "float" in dtype_name(tensor.data_type):
-            sizes[dtype_name(tensor.data_type)] += tensor_bytes(tensor)
-    declared = [s.dtype for s in (*map(spec_of, model.graph.input), *map(spec_of, model.graph.output))]
-    heaviest = [dtype for dtype, _ in sizes.most_common(1)]
-    return next(iter([*heaviest, *(d for d in declared if "float" in d), *declared]), "none")
+        if not uses_external_data(tensor) or tensor_bytes(tensor) > _SMALL_BYTES:
+            continue
+        name = next((e.value for e in tensor.external_data if e.key == "location"), "")
+        file = (root / name).resolve()
+        if file.is_file() and file.is_relative_to(root.resolve()):
+            load_external_data_for_tensor(tensor, str(root))
 
 
 def _spec_dict(spec: TensorSpec) -> dict[str, Any]:
