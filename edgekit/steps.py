@@ -51,12 +51,13 @@ class StepStore:
             inputs: Everything that its result depends on: config, hashes of input files, versions. JSON.
             files: The files that it writes.
             make: Does it, and gives its result as JSON.
-            doing: What a person is told while it runs.
+            doing: What a person is told while it runs; nothing by default.
         """
         key = digest(inputs)
         record = self._reusable(name, key, files)
         if record is None:
-            progress.note(doing or name, style="bold")
+            if doing:
+                progress.note(doing, style="bold")
             started = time.perf_counter()
             result = make()
             record = StepRecord(name, result, time.perf_counter() - started, reused=False)

@@ -208,7 +208,7 @@ def _test_quality(request: QuantizeRequest) -> Quality | None:
 
 @contextmanager
 def _workplace(request: QuantizeRequest) -> Iterator[Path]:
-    """A directory beside the output that holds what was tried; it goes when the work is done, and stays when it is not."""
+    """A directory beside the output for what was tried: gone when the work is done, kept when it is not."""
     work = make_directory(request.out.parent / f".{request.out.name}.edgekit")
     with locked(work):
         yield work
