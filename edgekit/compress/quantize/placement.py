@@ -137,7 +137,10 @@ def _weighted(wiring: Wiring, banned: frozenset[str]) -> tuple[set[str], list[Ex
 
 
 def _small_entry(wiring: Wiring, weighted: set[str]) -> list[onnx.NodeProto]:
-    """The chain of convolutions with few weights that starts at an input; none where nothing would follow it."""
+    """The chain of convolutions with few weights that starts at an input; none where nothing would follow it.
+
+    It has to end in a tensor that is read once: a sum of a float branch and an int8 one takes a layout change for each.
+    """
     chain: list[onnx.NodeProto] = []
     readers = [n for n in wiring.nodes if n.input and n.input[0] in wiring.inputs]
     node = readers[0] if len(readers) == 1 else None
@@ -145,7 +148,7 @@ def _small_entry(wiring: Wiring, weighted: set[str]) -> list[onnx.NodeProto]:
         chain.append(node)
         node = wiring.only_reader(node.output[0])
     found = [n for n in chain if n.output[0] in weighted]
-    return found if len(found) < len(weighted) else []
+    return found if node is not None and len(found) < len(weighted) else []
 
 
 def _is_small(wiring: Wiring, node: onnx.NodeProto, weighted: set[str]) -> bool:
