@@ -30,17 +30,18 @@ def console() -> Console:
     return Console(stderr=True, quiet=_quiet, highlight=False, soft_wrap=True)
 
 
-def note(text: str) -> None:
-    """Tell a person what is going on."""
+def note(text: str, style: str | None = None) -> None:
+    """Tell a person what is going on; the text is printed as it is, brackets of paths included."""
     if not _quiet:
-        console().print(text)
+        console().print(text, style=style, markup=False)
 
 
 def warn(text: str) -> None:
     """Tell a person what they should know; also with --quiet, never on stdout."""
     from rich.console import Console
+    from rich.text import Text
 
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]warning:[/yellow] {text}")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(Text("warning:", "yellow"), Text(text))
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:

@@ -21,6 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 from edgekit import progress
 from edgekit.training.config import TrainConfig
 
+# Models this small run fastest on one thread, and tests run beside each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 
 
