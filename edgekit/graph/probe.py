@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
-from edgekit.errors import EdgekitError, ModelError
+from edgekit.errors import EdgekitError
+from edgekit.ort.child import answer_parent, ask_child, limit_memory
 from edgekit.specs import Feeds
 
 TIMEOUT_S = 300.0
@@ -41,68 +37,34 @@ def probe_model(path: Path, feeds: Feeds | None = None, *, timeout_s: float = TI
 
     Args:
         path: The model.
-        feeds: Inputs to run; guessed from the model's specs where they are not given.
+        feeds: Inputs to run; guessed from the model's specs where they are not given, or hold strings.
         timeout_s: After this the child is killed.
 
     Raises:
         ModelError: if it does not load, crashes, hangs, or fails on the feeds given.
     """
+    request: dict[str, Any] = {"model": str(path.resolve())}
     with tempfile.TemporaryDirectory(prefix="edgekit-probe-") as directory:
-        command = [sys.executable, "-m", "edgekit.graph.probe", str(path.resolve())]
-        if feeds is not None:
+        if feeds is not None and not any(v.dtype.hasobject for v in feeds.values()):
             archive = Path(directory) / "feeds.npz"
             named: dict[str, Any] = {f"feed_{i}": v for i, v in enumerate(feeds.values())}
             np.savez(archive, **named)
-            command += [str(archive), json.dumps(list(feeds))]
-        try:
-            done = subprocess.run(command, cwd=directory, capture_output=True, timeout=timeout_s, env=_environment())
-        except subprocess.TimeoutExpired:
-            raise ModelError(
-                f"{path} did not answer within {timeout_s:.0f} s; it hangs, or its inputs are too large"
-            ) from None
-    if done.returncode != 0:
-        raise ModelError(f"{path} {_death(done)}")
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    if "error" in answer:
-        raise ModelError(answer["error"].replace(str(path.resolve()), str(path)))
-    return Probe(**answer)
+            request |= {"feeds": str(archive), "names": list(feeds)}
+        answer = ask_child("edgekit.graph.probe", request, str(path), timeout_s=timeout_s)
+    return Probe(answer["ran"], answer["finite"], answer["reason"])
 
 
-def _environment() -> dict[str, str]:
-    package_root = str(Path(__file__).resolve().parents[2])
-    paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def _death(done: subprocess.CompletedProcess[bytes]) -> str:
-    if done.returncode < 0:
-        import signal
-
-        return f"crashes ONNX Runtime when it is loaded or run ({signal.Signals(-done.returncode).name})"
-    last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-    return f"cannot be run: {' '.join(last)[:300] or f'exit code {done.returncode}'}"
-
-
-def _limit_memory() -> None:
-    try:
-        import resource
-    except ModuleNotFoundError:  # no rlimits on this system; the timeout still holds
-        return
-    limit = psutil.virtual_memory().total + (8 << 30)  # address space, of which libraries map several GB
-    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
-
-
-def _child(arguments: list[str]) -> dict[str, Any]:
+def _work(request: dict[str, Any]) -> dict[str, Any]:
+    """The child's side."""
     from edgekit.ort.session import Session
 
-    _limit_memory()
-    session = Session(Path(arguments[0]), threads=1)
-    if len(arguments) > 1:
-        names = json.loads(arguments[2])
-        with np.load(arguments[1], allow_pickle=False) as archive:
-            feeds = {name: archive[f"feed_{i}"] for i, name in enumerate(names)}
-        return _answer(session.run(feeds))
-    return _guess(session)
+    limit_memory()
+    session = Session(Path(request["model"]), threads=1)
+    if "feeds" not in request:
+        return _guess(session)
+    with np.load(request["feeds"], allow_pickle=False) as archive:
+        feeds = {name: archive[f"feed_{i}"] for i, name in enumerate(request["names"])}
+    return _answer(session.run(feeds))
 
 
 def _guess(session: Any) -> dict[str, Any]:
@@ -119,12 +81,8 @@ def _guess(session: Any) -> dict[str, Any]:
 
 def _answer(outputs: list[Any]) -> dict[str, Any]:
     floats = [o for o in outputs if isinstance(o, np.ndarray) and o.dtype.kind == "f"]
-    return {"ran": True, "finite": all(bool(np.isfinite(o).all()) for o in floats)}
+    return {"ran": True, "finite": all(bool(np.isfinite(o).all()) for o in floats), "reason": ""}
 
 
 if __name__ == "__main__":
-    try:
-        result = _child(sys.argv[1:])
-    except EdgekitError as failure:
-        result = {"error": str(failure)}
-    print(json.dumps(result))
+    answer_parent(_work)
