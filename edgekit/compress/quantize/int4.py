@@ -1,54 +1,35 @@
 """Block-wise weights of 2 to 8 bits for language models and other files that are mostly matrices.
 
-Sources: round to nearest: Dettmers & Zettlemoyer 2022, arXiv:2212.09720; k-quants: llama.cpp, Kawrakow 2023; HQQ:
-Badri & Shaji 2023, mobiusml.github.io/hqq_blog; GPTQ: Frantar et al. 2022, arXiv:2210.17323.
+The algorithms and their papers are in `algorithms`, the forms in the file in `nbits`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import onnx
 from pydantic import Field, model_validator
 
-from edgekit.compress.quantize.blockwise import (
-    Blocks,
-    Grid,
-    by_chunks,
-    fit_least_squares,
-    fit_range,
-    signal_to_noise_db,
-)
-from edgekit.compress.quantize.gptq import round_blocks_on_data
-from edgekit.compress.quantize.hqq import fit_half_quadratic
+from edgekit.compress.quantize.algorithms import Algorithm, Rounded, round_matrices
+from edgekit.compress.quantize.blockwise import Grid
+from edgekit.compress.quantize.candidates import out_of_reach
 from edgekit.compress.quantize.matrices import Matrix, block_for, find_matrices
-from edgekit.compress.quantize.moments import gather_moments, multiplier_of
 from edgekit.compress.quantize.nbits import BlockStore, Form, StandardStore
 from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepResult, Target, technique
 from edgekit.data.split import Split
 from edgekit.errors import CompressError
 from edgekit.graph.clean import remove_dead
-from edgekit.graph.info import spec_of
 from edgekit.graph.normalise import normalise
 from edgekit.graph.read import read_model, refuse_non_finite
+from edgekit.graph.stored import spec_of
 from edgekit.graph.write import write_model
-from edgekit.progress import track
-from edgekit.specs import Array, TensorSpec
-
-Algorithm = Literal["auto", "rtn", "kquant", "hqq", "gptq"]
+from edgekit.specs import TensorSpec
 
 _WORTH_IT = 0.98  # a file of more than this share of the original is no gain
 _MIN_OPSET = {"expanded": 11, "packed": 7, "standard": 21}
 _WIDTHS = {"expanded": (2, 3, 4, 5, 6, 8), "packed": (2, 4, 8), "standard": (4, 8)}
-# Rounding this far below 6 dB a bit means that the weights were on such a grid before: nothing is left to search.
-_ON_GRID_DB = 10.0
-_DB_PER_BIT = 6.02
-_FINE_BITS = 8  # from here on a search of ranges gains next to nothing
-_MOMENTS_BYTES = 1 << 29
 
 
 class Int4Config(StepConfig):
@@ -92,25 +73,6 @@ class Int4Config(StepConfig):
         return self
 
 
-@dataclass(frozen=True)
-class Rounded:
-    """A matrix, rounded.
-
-    Attributes:
-        matrix: What was rounded.
-        grid: To what.
-        blocks: The result.
-        algorithm: By which algorithm; "exact" for weights that were on such a grid before.
-        snr_db: How far the error lies below the weights.
-    """
-
-    matrix: Matrix
-    grid: Grid
-    blocks: Blocks
-    algorithm: str
-    snr_db: float
-
-
 @technique(
     Int4Config,
     stage="onnx",
@@ -132,12 +94,14 @@ def quantize_int4(config: Int4Config, step: OnnxStep) -> StepResult:
     matrices, kept = find_matrices(
         model, min_elements=config.min_elements, embeddings=config.embeddings, excluded=step.excluded
     )
-    rounded = round_matrices(model, matrices, config, form, split, kept)
+    wanted = grids_for(matrices, config, form, kept)
+    rounded = round_matrices(model, wanted, config.algorithm, split, config.samples)
     store_matrices(model, rounded, form, config.accuracy_level)
     details = _details(config, form, rounded, kept)
     if not rounded or model.ByteSize() > _WORTH_IT * before:
-        write_model(read_model(step.model), step.out)
-        return StepResult(False, _why_unchanged(kept), details=details)
+        read = read_model(step.model)
+        write_model(read, step.out)
+        return StepResult(False, out_of_reach(read) or _why_unchanged(kept), details=details)
     feeds = None if split is None else next(iter(split.batches(inputs, 1))).feeds
     write_model(model, step.out, feeds=feeds)
     if split is not None:
@@ -188,24 +152,13 @@ def choose_form(config: Int4Config, target: Target) -> Form:
     return form
 
 
-def round_matrices(
-    model: onnx.ModelProto,
-    matrices: list[Matrix],
-    config: Int4Config,
-    form: Form,
-    split: Split | None,
-    kept: dict[str, str],
-) -> list[Rounded]:
-    """Round every matrix; those that cannot be cut into blocks are left out and noted in `kept`."""
+def grids_for(
+    matrices: list[Matrix], config: Int4Config, form: Form, kept: dict[str, str]
+) -> list[tuple[Matrix, Grid]]:
+    """What to round each matrix to; those that cannot be cut into blocks are left out and noted in `kept`."""
     grids = {m.name: _grid(config, form, m) for m in matrices}
     kept |= {name: "its rows cannot be cut into blocks" for name, grid in grids.items() if grid is None}
-    cut = [(m, grid) for m in matrices if (grid := grids[m.name]) is not None]
-    own = [(m, grid) for m, grid in cut if not m.same_as or grids[m.same_as] is None]
-    quick = [_round(m, grid, config) for m, grid in track(own, "round weights", total=len(own))]
-    done = _round_again(model, quick, config, split)
-    by_name = {r.matrix.name: r for r in done}
-    twins = [replace(by_name[m.same_as], matrix=m) for m, _ in cut if m.same_as in by_name]
-    return [*done, *twins]
+    return [(m, grid) for m in matrices if (grid := grids[m.name]) is not None]
 
 
 def _grid(config: Int4Config, form: Form, matrix: Matrix) -> Grid | None:
@@ -215,60 +168,6 @@ def _grid(config: Int4Config, form: Form, matrix: Matrix) -> Grid | None:
     block = block_for(matrix.shape[1], config.block_size, whole=bool(matrix.lookups) or form == "standard")
     steps = 1 << (8 - bits) if form == "expanded" else 1
     return Grid(bits, block, steps, config.symmetric) if block else None
-
-
-def _round(matrix: Matrix, grid: Grid, config: Int4Config) -> Rounded:
-    """Round without data."""
-    rows = matrix.rows
-    blocks = by_chunks(rows, grid, fit_range)
-    rounded = Rounded(matrix, grid, blocks, "rtn", signal_to_noise_db(rows, blocks))
-    if config.algorithm == "rtn" or (config.algorithm == "auto" and grid.bits >= _FINE_BITS):
-        return rounded
-    if rounded.snr_db > _DB_PER_BIT * grid.bits + _ON_GRID_DB:
-        return replace(rounded, algorithm="exact")
-    fit = fit_half_quadratic if config.algorithm == "hqq" else fit_least_squares
-    blocks = by_chunks(rows, grid, fit)
-    name = "hqq" if config.algorithm == "hqq" else "kquant"
-    return Rounded(matrix, grid, blocks, name, signal_to_noise_db(rows, blocks))
-
-
-def _round_again(
-    model: onnx.ModelProto, quick: list[Rounded], config: Int4Config, split: Split | None
-) -> list[Rounded]:
-    """Round by GPTQ what is not exact and whose input can be observed."""
-    if split is None or config.algorithm not in ("auto", "gptq"):
-        return quick
-    result = {r.matrix.name: r for r in quick}
-    for group in _groups([r for r in quick if r.algorithm != "exact" and not r.matrix.lookups]):
-        moments = gather_moments(model, [r.matrix.weight for r in group], split, config.samples)
-        for old in track(group, "round on data", total=len(group)):
-            seen = multiplier_of(old.matrix.weight)
-            if seen is not None and seen.value in moments:
-                result[old.matrix.name] = _on_data(old, moments[seen.value][0])
-    return list(result.values())
-
-
-def _on_data(old: Rounded, moments: Array) -> Rounded:
-    rows = old.matrix.rows
-    blocks = round_blocks_on_data(rows, old.grid, moments)
-    return Rounded(old.matrix, old.grid, blocks, "gptq", signal_to_noise_db(rows, blocks))
-
-
-def _groups(rounded: list[Rounded]) -> Iterator[list[Rounded]]:
-    """Groups whose moments fit into memory together."""
-    group: list[Rounded] = []
-    values: dict[str, int] = {}
-    for item in rounded:
-        seen = multiplier_of(item.matrix.weight)
-        if seen is None:
-            continue
-        if sum((values | {seen.value: seen.columns**2 * 8}).values()) > _MOMENTS_BYTES and group:
-            yield group
-            group, values = [], {}
-        values[seen.value] = seen.columns**2 * 8
-        group.append(item)
-    if group:
-        yield group
 
 
 def store_matrices(model: onnx.ModelProto, rounded: list[Rounded], form: Form, accuracy_level: int) -> None:

@@ -6,7 +6,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from pydantic import ValidationError
 
-from edgekit.compress.quantize.int4 import Int4Config, choose_form, quantize_int4, round_matrices
+from edgekit.compress.quantize.algorithms import round_matrices
+from edgekit.compress.quantize.int4 import Int4Config, choose_form, grids_for, quantize_int4
 from edgekit.compress.quantize.matrices import find_matrices
 from edgekit.compress.technique import OnnxStep, StepResult
 from edgekit.data.split import Split
@@ -36,8 +37,8 @@ def rounded_copy(path: Path, **options) -> Path:
     """The float model with its weights replaced by what their blocks stand for."""
     config = Int4Config(min_elements=256, **options)
     model = normalise(onnx.load(str(path)))
-    matrices, kept = find_matrices(model, min_elements=256, embeddings=True)
-    for item in round_matrices(model, matrices, config, choose_form(config, "cpu"), None, kept):
+    matrices, _ = find_matrices(model, min_elements=256, embeddings=True)
+    for item in round_matrices(model, grids_for(matrices, config, choose_form(config, "cpu"), {})):
         values = item.blocks.values.T if item.matrix.transposed else item.blocks.values
         item.matrix.weight.tensor.CopyFrom(numpy_helper.from_array(values, item.matrix.name))
     onnx.save(model, str(path.with_name("reference.onnx")))
@@ -202,6 +203,7 @@ def test_nothing_to_store_is_said(tmp_path: Path):
     np.testing.assert_array_equal(logits(out), logits(path))
     again, second = compress(compress(path)[0].rename(tmp_path / "first.onnx"))
     assert not second.changed
+    assert "quantised already" in second.reason
     assert relative_error(logits(again), logits(tmp_path / "first.onnx")) == 0
 
 
