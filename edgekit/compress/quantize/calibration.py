@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,14 @@ from edgekit.compress.quantize.observers import Method, Observation, Range
 from edgekit.data.split import Split
 from edgekit.errors import CompressError
 from edgekit.files import digest, write_json
+from edgekit.graph.stored import spec_of
+from edgekit.graph.write import save
 from edgekit.ort import Session
 from edgekit.progress import track
 from edgekit.specs import TensorSpec
 
 GROUP_BYTES = 64 << 20
+_LARGEST_MESSAGE = 1_900_000_000
 _FORMAT = 1
 
 
@@ -74,7 +78,7 @@ def observe(
 
 def _stream(model: onnx.ModelProto, split: Split, wanted: list[str], batch: int) -> dict[str, Observation]:
     inputs = {i.name for i in model.graph.input}
-    session = Session(with_outputs(model, [t for t in wanted if t not in inputs]).SerializeToString())
+    session = open_with_outputs(model, [t for t in wanted if t not in inputs])
     data = split.matched(session.inputs)
     groups, size = _groups(session, data, wanted, batch)
     seen = {name: Observation() for name in wanted}
@@ -95,13 +99,25 @@ def _run_group(session: Session, batches: Iterable, group: list[str], seen: dict
                 seen[name].update(array)
 
 
-def with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
-    """A copy of a model whose graph also gives out these tensors."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    present = {o.name for o in copy.graph.output}
-    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors if name not in present)
-    return copy
+def open_with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> Session:
+    """A session on a model that also gives out these tensors; the model is as it was afterwards."""
+    own = len(model.graph.output)
+    present = {o.name for o in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors if name not in present)
+    try:
+        return open_session(model)
+    finally:
+        del model.graph.output[own:]
+
+
+def open_session(model: onnx.ModelProto) -> Session:
+    """A session on a model in memory; one that is too large for a message goes through a temporary file."""
+    if model.ByteSize() <= _LARGEST_MESSAGE:
+        return Session(model.SerializeToString())
+    with tempfile.TemporaryDirectory(prefix="edgekit-calibrate-") as directory:
+        path = Path(directory) / "model.onnx"
+        save(model, path)
+        return Session(path)
 
 
 def _groups(session: Session, data: Split, wanted: list[str], batch: int) -> tuple[list[list[str]], int]:
@@ -148,8 +164,15 @@ def _key(model: onnx.ModelProto, split: Split, wanted: list[str]) -> str:
         data.update(f"{name} {array.dtype} {array.shape}".encode())
         for row in array:  # row by row, so that no copy of the whole is made
             data.update(row.tobytes())
-    proto = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
-    return digest([_FORMAT, proto, data.hexdigest(), wanted])
+    return digest([_FORMAT, _model_hash(model), data.hexdigest(), wanted])
+
+
+def _model_hash(model: onnx.ModelProto) -> str:
+    """Of the nodes and of every tensor in turn: one message has a limit of 2 GB."""
+    found = hashlib.sha256()
+    for part in (*model.opset_import, *model.graph.node, *model.graph.initializer):
+        found.update(part.SerializeToString(deterministic=True))
+    return found.hexdigest()
 
 
 def _read(path: Path) -> dict[str, Observation]:
@@ -158,8 +181,10 @@ def _read(path: Path) -> dict[str, Observation]:
 
 
 def input_specs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
-    """What a model's inputs want, as a session tells it."""
-    return Session(model.SerializeToString(), graph_optimization=False).inputs
+    """What a model's inputs want; initializers that may be overridden are none."""
+    stored = {i.name for i in model.graph.initializer}
+    specs = (spec_of(i) for i in model.graph.input if i.name not in stored)
+    return tuple(replace(s, dtype="object") if s.dtype == "string" else s for s in specs)
 
 
 def first_samples(split: Split, count: int, inputs: Sequence[TensorSpec]) -> Split:

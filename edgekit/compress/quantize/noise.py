@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekit.compress.quantize.calibration import open_session
 from edgekit.compress.quantize.observers import Range
 from edgekit.compress.quantize.placement import PASSING, WEIGHTED, Placement, Wiring, data_inputs, place
 from edgekit.compress.quantize.qdq import (
@@ -26,7 +27,6 @@ from edgekit.compress.quantize.qdq import (
 from edgekit.compress.quantize.sensitivity import relative_noise
 from edgekit.data.split import Split
 from edgekit.graph.scopes import Names
-from edgekit.ort import Session
 from edgekit.progress import track
 from edgekit.specs import Array
 
@@ -57,7 +57,7 @@ def sensitivity(
     """
     chosen = placement or place(model)
     switched = _Switched(model, chosen, ranges, scheme or Scheme())
-    session = Session(switched.model.SerializeToString())
+    session = open_session(switched.model)
     specs = tuple(s for s in session.inputs if s.name not in switched.switches)
     data = split.matched(specs)
     off = {name: np.array(False) for name in switched.switches}

@@ -11,13 +11,12 @@ from edgekit.compress.quantize import calibration
 from edgekit.compress.quantize.calibration import calibrate, first_samples, input_specs, observe
 from edgekit.data.split import Split
 from edgekit.errors import CompressError, DataError
-from tests.compress.quantize.nets import images, mobile_block, run
+from tests.compress.quantize.nets import images, mobile_block
 
 
 def test_ranges_are_those_of_the_activations() -> None:
     model, data = mobile_block(), images(10)
-    exposed = calibration.with_outputs(model, ["relu1", "add7"])
-    _, relu, total = run(exposed, dict(data.arrays))
+    _, relu, total = calibration.open_with_outputs(model, ["relu1", "add7"]).run(dict(data.arrays))
     found = calibrate(model, data, ["image", "relu1", "add7"], method="minmax")
     assert found["relu1"].low == 0
     assert found["relu1"].high == pytest.approx(relu.max(), rel=1e-5)
@@ -37,7 +36,7 @@ def test_batches_and_groups_give_the_same(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def _session_and_data(model: onnx.ModelProto, data: Split, names: list[str]) -> tuple[calibration.Session, Split]:
-    return calibration.Session(calibration.with_outputs(model, names).SerializeToString()), data
+    return calibration.open_with_outputs(model, names), data
 
 
 def test_memory_is_flat_in_the_number_of_samples() -> None:
@@ -91,3 +90,16 @@ def test_unknown_tensors_and_wrong_data_are_refused() -> None:
         observe(mobile_block(), images(2), [])
     with pytest.raises(DataError, match="no samples"):
         observe(mobile_block(), images(0), ["relu1"])
+
+
+def test_a_model_too_large_for_a_message_goes_through_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = calibrate(mobile_block(), images(4), ["relu1"])
+    monkeypatch.setattr(calibration, "_LARGEST_MESSAGE", 1000)
+    assert calibrate(mobile_block(), images(4), ["relu1"]) == small
+
+
+def test_the_observed_model_stays_as_it_was() -> None:
+    model = mobile_block()
+    before = model.SerializeToString(deterministic=True)
+    observe(model, images(2), ["relu1"])
+    assert model.SerializeToString(deterministic=True) == before
