@@ -24,6 +24,7 @@ _REASONS = {
     errno.EPERM: "no permission to write there; choose another place",
     errno.ENOTDIR: "a parent of it is a file; choose another place",
     errno.EISDIR: "it is a directory; name a file",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
 
 

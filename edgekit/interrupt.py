@@ -36,11 +36,12 @@ def _raise(signum: int, frame: FrameType | None) -> None:
 
 
 def _watch_wakeups(receiver: socket.socket) -> None:
-    while data := receiver.recv(16):
-        if any(byte in (signal.SIGINT, signal.SIGTERM) for byte in data):
-            _requested.set()
-            for options in list(_active):
-                options.terminate = True
+    with receiver:
+        while data := receiver.recv(16):
+            if any(byte in (signal.SIGINT, signal.SIGTERM) for byte in data):
+                _requested.set()
+                for options in list(_active):
+                    options.terminate = True
 
 
 @contextmanager
@@ -53,7 +54,8 @@ def interruptible() -> Iterator[None]:
     sender.setblocking(False)
     previous = {s: signal.signal(s, _raise) for s in (signal.SIGINT, signal.SIGTERM)}
     old_fd = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_watch_wakeups, args=(receiver,), daemon=True, name="edgekit-interrupt").start()
+    watcher = threading.Thread(target=_watch_wakeups, args=(receiver,), daemon=True, name="edgekit-interrupt")
+    watcher.start()
     try:
         yield
     finally:
@@ -61,4 +63,5 @@ def interruptible() -> Iterator[None]:
         for number, handler in previous.items():
             signal.signal(number, handler)
         sender.close()
+        watcher.join()  # what it still reads must not count as asked for after this
         _requested.clear()

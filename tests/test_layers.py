@@ -1,0 +1,92 @@
+"""The order of the package: a module imports from its left only, and what is heavy only inside functions."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import edgekit
+
+PACKAGE = Path(edgekit.__file__).parent
+_ORDER = """
+    errors specs files machine progress interrupt steps ort
+    families tasks data training export graph compress evaluate bench search recipe pipeline
+    doctor report bundle runtime cli
+"""
+ORDER = _ORDER.split()
+HEAVY = {
+    "torch",
+    "lightning",
+    "onnxruntime",
+    "plotly",
+    "scipy",
+    "sklearn",
+    "transformers",
+    "optimum",
+    "neural_compressor",
+}
+# Modules that are imported only by functions that need torch anyway.
+MAY_BE_HEAVY = {"training/module.py"}
+# (importing, imported): why it may look to the right
+EXCEPTIONS = {
+    ("export", "graph"): "export writes and checks its files with what reads and writes graphs",
+    ("search", "recipe"): "the name of a step",
+    ("pipeline", "report"): "the last step of a run writes the report",
+}
+MODULES = sorted(str(p.relative_to(PACKAGE)) for p in PACKAGE.rglob("*.py"))
+
+
+def layer(module: str) -> str:
+    return module.removesuffix(".py").split("/")[0]
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """Each imported module, and whether that happens when the file is imported."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inner = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        or (isinstance(function, ast.If) and ast.unparse(function.test) == "TYPE_CHECKING")
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert not node.level, f"{path}: relative import"
+            names = [f"{node.module}.{a.name}" for a in node.names] if node.module == "edgekit" else [node.module]
+        for name in names:
+            yield name, id(node) not in inner
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if layer(m) not in ("__init__", "__main__")])
+def test_a_module_imports_from_its_left(module: str) -> None:
+    own = layer(module)
+    assert own in ORDER, f"{own} has no place in the order; add it to ORDER"
+    for name, _ in imports(PACKAGE / module):
+        parts = name.split(".")
+        if parts[0] != "edgekit" or len(parts) < 2 or parts[1] == "__version__":
+            continue
+        allowed = ORDER.index(parts[1]) <= ORDER.index(own) or (own, parts[1]) in EXCEPTIONS
+        assert allowed, f"edgekit/{module} imports {name}, which is to the right of {own}"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m not in MAY_BE_HEAVY])
+def test_heavy_packages_are_imported_inside_functions(module: str) -> None:
+    heavy = [name for name, at_once in imports(PACKAGE / module) if at_once and name.split(".")[0] in HEAVY]
+    assert not heavy, f"edgekit/{module} imports {', '.join(heavy)} when it is imported; do it inside the function"
+
+
+def test_the_exceptions_are_still_needed() -> None:
+    there = {
+        (layer(module), name.split(".")[1])
+        for module in MODULES
+        for name, _ in imports(PACKAGE / module)
+        if name.startswith("edgekit.")
+    }
+    assert set(EXCEPTIONS) <= there
