@@ -23,6 +23,7 @@ MARGIN = 0.03
 _MOST_VISITS = 8
 _WIDEST = 0.10
 _NARROW = 0.05
+_FAIR = 0.15
 _LONG_RUN_S = 0.05
 
 
@@ -154,7 +155,7 @@ def compare_latency(
 
 
 def _measured(prepare: Callable[[bool], Mapping[str, Run]], seconds: float) -> tuple[Samples, Samples, Speedup]:
-    """Visit after visit with new sessions, until the interval is narrow or four times the time is used up."""
+    """Visit after visit with new sessions, until the verdict is settled or four times the time is used up."""
     plan = Plan(min_seconds=seconds, min_runs=10, warmup_seconds=seconds)
     recorders: dict[str, Recorder] = {}
     start = perf_counter()
@@ -166,7 +167,8 @@ def _measured(prepare: Callable[[bool], Mapping[str, Run]], seconds: float) -> t
         spent = min(r.spent_ns for r in recorders.values()) / 1e9
         if gain.rounds >= MIN_ROUNDS and (spent > 4 * seconds or (done >= visits and _settled(gain))):
             break
-        runs = prepare(done % 2 == 1)
+        if visits > 1:
+            runs = prepare(done % 2 == 1)
     return taken["before"], taken["after"], gain
 
 
@@ -176,7 +178,12 @@ def affordable_visits(measuring_s: float, preparing_s: float) -> int:
 
 
 def _settled(found: Speedup) -> bool:
-    return found.ci95 is not None and found.ci95[1] / found.ci95[0] - 1 <= _NARROW
+    """Whether more rounds would change nothing: the interval is narrow, or fair and all of it beyond the margin."""
+    if found.ci95 is None:
+        return False
+    low, high = found.ci95
+    beyond = low > 1 + MARGIN or high < 1 / (1 + MARGIN)
+    return high / low - 1 <= (_FAIR if beyond else _NARROW)
 
 
 def runner(session: Session, feeds: Feeds) -> Run:

@@ -35,6 +35,7 @@ def infer_concrete_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
         Shapes by name; what cannot be told is not there.
     """
     light = without_weights(model)
+    _fix_defaults(light)
     for node in light.graph.node:
         _stand_in(node, light.graph)
     inferred = light
@@ -49,6 +50,15 @@ def infer_concrete_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
         found = {**_shapes(graph), **found}
         graphs += [a.g for n in graph.node for a in n.attribute if a.type == onnx.AttributeProto.GRAPH]
     return found
+
+
+def _fix_defaults(light: onnx.ModelProto) -> None:
+    """Take initializers that a caller may override for constants; old files declare all of theirs so."""
+    light.ir_version, graph = max(4, light.ir_version), light.graph
+    held = {t.name for t in graph.initializer}
+    for i in reversed(range(len(graph.input))):
+        if graph.input[i].name in held:
+            del graph.input[i]
 
 
 # Contrib operators whose first output has the shape of an ONNX operator's: its type and which inputs that one reads.

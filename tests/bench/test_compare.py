@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgekit.bench import Samples, Speedup, Verdict, compare_latency, speedup, verdict
-from edgekit.bench.compare import affordable_visits, runner
+from edgekit.bench.compare import _settled, affordable_visits, runner
 from edgekit.errors import ModelError, ProviderError
 from edgekit.ort import Session
 
@@ -76,6 +76,18 @@ def test_a_runner_gives_the_sessions_outputs(chain: Maker) -> None:
     session = Session(chain(16, 2), threads=1)
     feeds = {"x": np.ones((3, 16), np.float32)}
     np.testing.assert_array_equal(runner(session, feeds)()[0], session.run(feeds)[0])  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("interval", "settled"),
+    [((0.99, 1.02), True), ((0.95, 1.05), False), ((1.3, 1.45), True), ((1.01, 1.12), False), ((1.5, 2.5), False)],
+)
+def test_measuring_goes_on_until_the_verdict_is_settled(interval: tuple[float, float], settled: bool) -> None:
+    assert _settled(Speedup(sum(interval) / 2, interval, 20)) is settled
+
+
+def test_without_an_interval_nothing_is_settled() -> None:
+    assert not _settled(Speedup(2.0, None, 3))
 
 
 @pytest.mark.parametrize(("preparing_s", "visits"), [(0.01, 8), (0.25, 2), (3.0, 1), (0.0, 8)])

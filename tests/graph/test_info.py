@@ -114,6 +114,20 @@ def test_macs_of_packed_weights() -> None:
     assert dict(count_macs(model).by_op) == {"MatMulNBits": 5 * 64 * 32, "MatMul": 5 * 32 * 3}
 
 
+LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
+
+
+@pytest.mark.skipif(not LIGHT.is_dir(), reason="this onnx comes without its test data")
+@pytest.mark.parametrize(
+    ("name", "giga"), [("resnet50", 4.089), ("vgg19", 19.632), ("squeezenet", 0.349), ("densenet121", 2.834)]
+)
+def test_macs_of_known_networks_are_what_is_published(name: str, giga: float) -> None:
+    found = describe(LIGHT / f"light_{name}.onnx")
+    assert found.macs is not None
+    assert found.macs.total / 1e9 == pytest.approx(giga, abs=0.01)
+    assert not found.macs.uncounted
+
+
 def test_symbolic_dimensions_are_one_or_as_given() -> None:
     model = _model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": ["batch", "time", 16]}, [_weight("w", 16, 5)])
     assert count_macs(model).total == 80
