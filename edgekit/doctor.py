@@ -15,7 +15,7 @@ from typing import Any
 from edgekit import machine
 from edgekit.errors import EdgekitError, MissingPackageError, ModelError
 from edgekit.ort.child import answer_parent, ask_child
-from edgekit.ort.providers import PROVIDERS, Provider, brings, missing_libraries
+from edgekit.ort.providers import PROVIDERS, missing_libraries, remedy
 from edgekit.ort.session import Session, brief, require_ort
 
 _PACKAGES = (
@@ -207,17 +207,12 @@ def _try_provider(ort_name: str) -> ProviderState:
     try:
         answer = ask_child("edgekit.doctor", {"provider": provider.name}, provider.name, timeout_s=_TIMEOUT_S)
     except ModelError as error:  # it crashed or hung
-        return ProviderState(provider.name, ort_name, False, reason=str(error), fix=_fix_of(provider, ()))
+        return ProviderState(provider.name, ort_name, False, reason=str(error), fix=remedy(provider, ()))
     if answer["works"]:
         return ProviderState(provider.name, ort_name, True)
     missing = tuple(missing_libraries(provider, answer["stderr"]))
     reason = f"not found: {', '.join(missing)}" if missing else answer["reason"]
-    return ProviderState(provider.name, ort_name, False, missing, reason, _fix_of(provider, missing))
-
-
-def _fix_of(provider: Provider, missing: Sequence[str]) -> str:
-    known = list(dict.fromkeys(filter(None, map(brings, missing))))
-    return "; ".join(known) or f"it needs {provider.needs or provider.package}"
+    return ProviderState(provider.name, ort_name, False, missing, reason, remedy(provider, missing))
 
 
 def _version(name: str) -> str | None:

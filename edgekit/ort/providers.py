@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,6 +103,20 @@ def brings(library: str) -> str:
     'an NVIDIA driver'
     """
     return next((what for start, what in _BRINGS.items() if library.startswith(start)), "")
+
+
+def why_not_loaded(provider: Provider) -> str:
+    """Which libraries a provider misses, and what brings them."""
+    missing = missing_libraries(provider)
+    if not missing:
+        return f"{remedy(provider, ())}; `edgekit doctor` tells more"
+    return f"{', '.join(missing)} not found; {remedy(provider, missing)}"
+
+
+def remedy(provider: Provider, missing: Sequence[str]) -> str:
+    """What to install for a provider that misses these libraries."""
+    known = list(dict.fromkeys(filter(None, map(brings, missing))))
+    return "; ".join(known) or f"it needs {provider.needs or provider.package}"
 
 
 def missing_libraries(provider: Provider, log: str = "") -> list[str]:

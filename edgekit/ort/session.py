@@ -12,7 +12,7 @@ from typing import Any
 from edgekit import interrupt
 from edgekit.errors import MissingPackageError, ModelError, ProviderError
 from edgekit.machine import available_cores
-from edgekit.ort.providers import find_provider, preload_libraries
+from edgekit.ort.providers import find_provider, preload_libraries, why_not_loaded
 from edgekit.specs import Array, Feeds, TensorSpec
 
 _DTYPES = {
@@ -107,10 +107,7 @@ class Session:
             interrupt_or(error)
             raise ModelError(f"ONNX Runtime cannot load {_title(model)}: {brief(error)}") from error
         if wanted.ort_name not in self.raw.get_providers():
-            need = f"; it needs {wanted.needs}" if wanted.needs else ""
-            raise ProviderError(
-                f"provider {provider!r} did not load on this machine{need}; `edgekit doctor` names the missing library"
-            )
+            raise ProviderError(f"provider {provider!r} did not load on this machine: {why_not_loaded(wanted)}")
         self.provider = provider
         self.threads: int = options.intra_op_num_threads
         self.inputs = tuple(_spec(i) for i in self.raw.get_inputs())

@@ -61,3 +61,16 @@ def huge_at_run(tmp_path: Path) -> Path:
         helper.make_tensor_value_info("size", TensorProto.INT64, [1]),
     ]
     return save(tmp_path / "huge.onnx", nodes, inputs, [size])
+
+
+@pytest.fixture
+def deep_functions(tmp_path: Path) -> Path:
+    """A chain of 3000 local functions, which overflows the stack of ONNX Runtime 1.31."""
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    calls = [helper.make_node(f"F{i + 1}", ["a"], ["b"], domain="own") for i in range(2999)]
+    calls.append(helper.make_node("Relu", ["a"], ["b"]))
+    functions = [helper.make_function("own", f"F{i}", ["a"], ["b"], [call], opsets) for i, call in enumerate(calls)]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("F0", ["x"], ["y"], domain="own")], "deep", [x], [y])
+    onnx.save(helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=9), tmp_path / "deep.onnx")
+    return tmp_path / "deep.onnx"

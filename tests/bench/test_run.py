@@ -15,6 +15,8 @@ from edgekit.bench import BenchInterrupted, BenchRequest, bench_models
 from edgekit.bench import run as module
 from edgekit.errors import DataError, ModelError, ProviderError
 from edgekit.machine import available_cores
+from edgekit.ort import PROVIDERS, require_ort
+from edgekit.ort.providers import missing_libraries
 
 from .conftest import Maker
 
@@ -99,6 +101,14 @@ def test_unknown_and_missing_providers_are_refused_and_nothing_falls_back(chain:
         bench_models([chain()], _quick(providers=("coreml",)))
 
 
+def test_a_provider_that_does_not_load_names_the_library_it_misses(chain: Maker) -> None:
+    compiled = require_ort().get_available_providers()
+    if "CUDAExecutionProvider" not in compiled or missing_libraries(PROVIDERS["cuda"]) == []:
+        pytest.skip("this ONNX Runtime has no CUDA, or CUDA works here")
+    with pytest.raises(ProviderError, match=r"'cuda' did not load on this machine: lib\S+, .*not found; pip install"):
+        bench_models([chain()], _quick(providers=("cuda",)))
+
+
 def test_no_models_and_missing_models_are_refused() -> None:
     with pytest.raises(ModelError, match="no model to measure"):
         bench_models([], QUICK)
@@ -138,6 +148,11 @@ def test_more_threads_than_cores_are_noted(chain: Maker) -> None:
 def test_a_model_that_wants_too_much_memory_harms_only_its_child(huge_at_run: Path) -> None:
     with pytest.raises(ModelError, match=r"huge\.onnx"):
         bench_models([huge_at_run], QUICK)
+
+
+def test_a_model_that_crashes_the_runtime_is_one_line(deep_functions: Path) -> None:
+    with pytest.raises(ModelError, match=r"deep\.onnx crashes ONNX Runtime when it is loaded or run \(SIG"):
+        bench_models([deep_functions], QUICK)
 
 
 def test_a_cold_start_that_takes_too_long_is_given_up(chain: Maker) -> None:
