@@ -158,7 +158,7 @@ class _Writer:
                 self._emit(node, raw)
         del graph.node[:], graph.value_info[:]
         graph.node.extend(self.nodes)
-        _drop_unused(self.model)
+        drop_unused(self.model)
         return self.model
 
     def _emit(self, node: onnx.NodeProto, raw: Mapping[str, str]) -> None:
@@ -285,7 +285,7 @@ def clip_bounds(wiring: Wiring, node: onnx.NodeProto) -> tuple[float, float]:
     return bounds[0], bounds[1]
 
 
-def _drop_unused(model: onnx.ModelProto) -> None:
+def drop_unused(model: onnx.ModelProto) -> None:
     """Remove DequantizeLinear nodes that nobody reads, then initializers that nobody reads."""
     wiring = Wiring(model)
     read = set(wiring.readers) | wiring.outside

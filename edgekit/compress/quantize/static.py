@@ -19,6 +19,7 @@ from edgekit.compress.quantize.observers import Method, Observation, Range
 from edgekit.compress.quantize.placement import Placement, place
 from edgekit.compress.quantize.pooling import pool_by_mean
 from edgekit.compress.quantize.qdq import Scheme, write_qdq
+from edgekit.compress.quantize.qoperator import to_qoperator
 from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepResult, Target, technique
 from edgekit.data.split import Split
 from edgekit.errors import CompressError
@@ -55,6 +56,7 @@ class StaticConfig(StepConfig):
     Attributes:
         calibration: How ranges of activations are found.
         per_channel: One weight scale an output channel.
+        format: "qdq" pairs, which every target fuses, or "qoperator": operators on integers, for ONNX Runtime on CPUs.
         symmetric: Activations have their zero in the middle; TensorRT always gets it so.
         activations: "auto" is what the target's kernels are fast for.
         equalize: Bring channels of different size to one size first; "auto" does where they are uneven.
@@ -65,6 +67,7 @@ class StaticConfig(StepConfig):
     quantize: Literal["static"] = "static"
     calibration: CalibrationConfig = CalibrationConfig()
     per_channel: bool = True
+    format: Literal["qdq", "qoperator"] = "qdq"
     symmetric: bool = False
     activations: Literal["auto", "uint8", "int8"] = "auto"
     equalize: bool | Literal["auto"] = "auto"
@@ -83,15 +86,19 @@ def quantize_static(config: StaticConfig, step: OnnxStep) -> StepResult:
     """Quantise a model to int8 Q/DQ form; what ONNX Runtime would not run in int8 stays in float.
 
     Raises:
-        CompressError: if no calibration data was given.
+        CompressError: if no calibration data was given, or the target cannot run the format.
     """
     if step.calibration is None:
         raise CompressError("static quantisation observes activations on calibration data; give --calibration DATA")
+    if config.format == "qoperator" and step.target in (*_NVIDIA, "web"):
+        raise CompressError(f"target {step.target!r} has no integer operators of ONNX Runtime; use format: qdq")
     plan = plan_static(config, read_model(step.model), step.calibration, step.target, step.excluded, step.work)
     if not plan.placement.nodes:
         return _unchanged(step, plan.left)
     means = plan.means if config.bias_correction else None
     written = write_qdq(plan.model, plan.placement, plan.ranges, plan.scheme, means)
+    if config.format == "qoperator":
+        written = to_qoperator(written)
     write_model(written, step.out, feeds=next(iter(plan.data.batches(input_specs(plan.model), 1))).feeds)
     reason = f"{len(plan.placement.nodes)} nodes run in int8 on ranges of {len(plan.data)} samples"
     return StepResult(True, reason, plan.left, _details(plan, config))
@@ -219,6 +226,7 @@ def _details(plan: Plan, config: StaticConfig) -> dict[str, Any]:
     return {
         "nodes_int8": len(plan.placement.nodes),
         "tensors_int8": len(plan.placement.tensors),
+        "format": config.format,
         "activations": "int8" if plan.scheme.signed else "uint8",
         "symmetric": plan.scheme.symmetric,
         "per_channel": plan.scheme.per_channel,
