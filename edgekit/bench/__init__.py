@@ -1,6 +1,15 @@
 """Benchmarks: cold start, placement, latency with intervals, and verdicts of comparisons."""
 
-from edgekit.bench.compare import LatencyComparison, Speedup, Verdict, compare_latency, speedup, verdict
+from edgekit.bench.compare import (
+    LatencyComparison,
+    RowComparison,
+    Speedup,
+    Verdict,
+    compare_latency,
+    compare_rows,
+    speedup,
+    verdict,
+)
 from edgekit.bench.measure import Plan, Samples, interleave
 from edgekit.bench.records import BenchInterrupted, BenchReport, BenchRequest, BenchRow, ColdStart, Placement
 from edgekit.bench.run import bench_models
@@ -16,11 +25,13 @@ __all__ = [
     "LatencyComparison",
     "Placement",
     "Plan",
+    "RowComparison",
     "Samples",
     "Speedup",
     "Verdict",
     "bench_models",
     "compare_latency",
+    "compare_rows",
     "interleave",
     "speedup",
     "verdict",

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgekit.bench.inputs import BenchInputs, fixed_batch
 from edgekit.bench.measure import Plan, Recorder, Run, Samples, interleave
+from edgekit.bench.records import BenchReport, BenchRow
 from edgekit.bench.statistics import MIN_ROUNDS, Interval, paired_ratio
 from edgekit.machine import available_cores
 from edgekit.ort.session import Session
@@ -75,6 +76,40 @@ class LatencyComparison:
             "provider": self.provider,
             "threads": self.threads,
         }
+
+
+@dataclass(frozen=True)
+class RowComparison:
+    """One row of a report against the first model's row on the same provider at the same batch."""
+
+    model: str
+    baseline: str
+    provider: str
+    batch: int
+    speedup: Speedup
+    verdict: Verdict
+
+    def as_dict(self) -> dict[str, Any]:
+        """What JSON holds."""
+        gain = self.speedup
+        return {
+            **vars(self),
+            "speedup": gain.ratio,
+            "ci95": None if gain.ci95 is None else list(gain.ci95),
+            "verdict": str(self.verdict),
+        }
+
+
+def compare_rows(report: BenchReport) -> tuple[RowComparison, ...]:
+    """Every model of a report against the first one; rows were measured in turns, so rounds can be paired."""
+    baselines: dict[tuple[str, int], BenchRow] = {}
+    found = []
+    for row in report.rows:
+        base = baselines.setdefault((row.provider, row.batch), row)
+        if base is not row:
+            gain = speedup(base.samples, row.samples)
+            found.append(RowComparison(row.model, base.model, row.provider, row.batch, gain, verdict(gain)))
+    return tuple(found)
 
 
 def speedup(before: Samples, after: Samples) -> Speedup:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.bench import BenchInterrupted, BenchRequest, bench_models
+from edgekit.bench import BenchInterrupted, BenchRequest, Verdict, bench_models, compare_rows
 from edgekit.bench import run as module
 from edgekit.errors import DataError, ModelError, ProviderError
 from edgekit.machine import available_cores
@@ -69,6 +69,15 @@ def test_models_are_measured_in_turns(chain: Maker) -> None:
 def test_the_same_model_twice_gives_two_rows(chain: Maker) -> None:
     model = chain(16)
     assert [row.model for row in bench_models([model, model], QUICK).rows] == [str(model)] * 2
+
+
+def test_rows_are_compared_with_the_first_models_at_the_same_batch(chain: Maker) -> None:
+    models = [chain(128, 4, name="small"), chain(128, 16, name="large")]
+    report = bench_models(models, _quick(batches=(1, 8), min_seconds=0.2))
+    found = compare_rows(report)
+    assert [(c.baseline, c.model, c.batch) for c in found] == [(str(models[0]), str(models[1]), b) for b in (1, 8)]
+    assert [c.verdict for c in found] == [Verdict.SLOWER, Verdict.SLOWER]
+    assert json.loads(json.dumps(found[0].as_dict()))["verdict"] == "SLOWER"
 
 
 def test_a_fixed_batch_is_taken_when_none_is_asked_for(chain: Maker) -> None:
@@ -178,7 +187,7 @@ def test_an_interruption_keeps_the_rows(chain: Maker, monkeypatch: pytest.Monkey
 _SCRIPT = """
 import sys
 from pathlib import Path
-from edgekit.bench import BenchInterrupted, BenchRequest, bench_models
+from edgekit.bench import BenchInterrupted, BenchRequest, Verdict, bench_models, compare_rows
 from edgekit.bench import run
 from edgekit.interrupt import interruptible
 prepared = run._prepared
