@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -52,9 +53,11 @@ def read_model(path: Path) -> onnx.ModelProto:
         # only a path tells the checker where external data lies, and a path has no limit of 2 GB
         by_path = path.stat().st_size > _MAX_PROTO // 2 or any(map(_is_external, every_weight(model)))
         onnx.checker.check_model(str(path) if by_path else model)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # keys that nobody knows do no harm
+            external_data_helper.load_external_data_for_model(model, str(path.parent))
     except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
         raise ModelError(f"{path} is not a valid ONNX model: {_first_line(error)}") from error
-    external_data_helper.load_external_data_for_model(model, str(path.parent))
     return model
 
 
@@ -67,6 +70,11 @@ def read_structure(path: Path) -> onnx.ModelProto:
     size = path.stat().st_size
     if size == 0:
         raise ModelError(f"model {path} is empty (0 bytes); copy or download it again")
+    if size > _MAX_PROTO:
+        raise ModelError(
+            f"model {path} has {size:,} bytes, and an .onnx file holds at most {_MAX_PROTO:,}; larger models "
+            "keep their weights in external data, export it so"
+        )
     with path.open("rb") as file:
         head = file.read(64).lstrip().lower()
     for sign, what in _TEXT_SIGNS:
@@ -168,10 +176,16 @@ def _check_external_data(model: onnx.ModelProto, path: Path) -> None:
         if not _is_external(tensor):
             continue
         where = f"{path}: external data of {tensor.name!r}"
-        info = external_data_helper.ExternalDataInfo(tensor)
+        info = _external_info(tensor, where)
         location = info.location
         parts = PurePosixPath(location).parts + PureWindowsPath(location).parts
-        if not location or PurePosixPath(location).is_absolute() or PureWindowsPath(location).drive or ".." in parts:
+        if (
+            not location
+            or "\0" in location
+            or PurePosixPath(location).is_absolute()
+            or PureWindowsPath(location).drive
+            or ".." in parts
+        ):
             raise ModelError(
                 f"{where} points outside its directory ({location!r}); edgekit reads only files beside the model"
             )
@@ -182,7 +196,7 @@ def _check_external_data(model: onnx.ModelProto, path: Path) -> None:
             missing.add(location)
             continue
         offset, there = int(info.offset or 0), file.stat().st_size
-        need = _bytes_needed(tensor)
+        need = _bytes_needed(tensor, where)
         length = int(info.length) if info.length is not None else need
         if offset < 0 or length < 0 or length != need or offset + length > there:
             raise ModelError(
@@ -193,12 +207,26 @@ def _check_external_data(model: onnx.ModelProto, path: Path) -> None:
         raise ModelError(f"{path}: external data is missing beside it: {', '.join(sorted(missing))}")
 
 
-def _bytes_needed(tensor: onnx.TensorProto) -> int:
+def _external_info(tensor: onnx.TensorProto, where: str) -> external_data_helper.ExternalDataInfo:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # keys that nobody knows do no harm
+            return external_data_helper.ExternalDataInfo(tensor)
+    except ValueError as error:
+        raise ModelError(f"{where} has no usable bounds ({error}); copy or export it again") from error
+
+
+def _bytes_needed(tensor: onnx.TensorProto, where: str) -> int:
     packed = {onnx.TensorProto.INT4, onnx.TensorProto.UINT4, onnx.TensorProto.FLOAT4E2M1}
     count: int = math.prod(tensor.dims)
     if tensor.data_type in packed:
         return (count + 1) // 2
-    return count * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    try:
+        return count * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    except KeyError:
+        raise ModelError(
+            f"{where} has the element type {tensor.data_type}, which ONNX does not know; export it again"
+        ) from None
 
 
 def _check_runtime_limits(model: onnx.ModelProto, path: Path) -> None:
