@@ -32,7 +32,7 @@ def evaluate(
     """Compute a metric of a model on data; the same code judges torch and ONNX."""
     from edgekit.data import load_split
     from edgekit.evaluate import evaluate as judge
-    from edgekit.graph.read import read_model
+    from edgekit.graph.admit import admit_model
     from edgekit.ort import Session
     from edgekit.tasks import find_metric
     from edgekit.training.checkpoint import load_checkpoint
@@ -41,7 +41,7 @@ def evaluate(
     if model.is_dir():
         value = judge(load_checkpoint(model), load_split(data, split), wanted)
     else:
-        read_model(model)
+        admit_model(model)
         value = judge(Session(model, provider), load_split(data, split), wanted)
     low, high = value.ci95
     sentence = f"{model}: {value.name} {value.value:.4f} [{low:.4f}, {high:.4f}] on {value.n} samples of {data}"

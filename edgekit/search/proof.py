@@ -14,14 +14,13 @@ from edgekit.bench import LatencyComparison, Verdict, compare_latency
 from edgekit.data.split import Split
 from edgekit.errors import ModelError
 from edgekit.evaluate import agreement, paired_drop, scores
-from edgekit.graph.feeds import generate_feeds
+from edgekit.graph.feeds import generate_feeds, guessed_shapes
 from edgekit.graph.read import size_bytes
 from edgekit.ort import Session
 from edgekit.specs import Array, TensorSpec
 from edgekit.tasks.metrics import Metric, find_metric
 
 _GENERATED = 16
-_GUESSED_DIMS = (1, 8, 32, 64, 224)
 _PROXY_SAMPLES = 128
 _LANGUAGE_SAMPLES = 8
 _VOCABULARY = 1000
@@ -147,9 +146,9 @@ class Judge:
     @cached_property
     def is_language_model(self) -> bool:
         """Whether it gives logits of a vocabulary for each position of its ids."""
-        first, out = self.session.inputs[0], self.session.outputs[0]
+        first, out = next(iter(self.session.inputs), None), self.session.outputs[0]
         wide = out.rank == 3 and isinstance(out.shape[-1], int) and out.shape[-1] >= _VOCABULARY
-        return wide and first.rank == 2 and first.dtype in ("int64", "int32")
+        return wide and first is not None and first.rank == 2 and first.dtype in ("int64", "int32")
 
     @cached_property
     def _before(self) -> tuple[Metric, Split, Array] | None:
@@ -194,9 +193,9 @@ def generated_split(model: Path) -> Split:
         ModelError: if it accepts none of the guesses; real data must be given then.
     """
     session, reason = Session(model, threads=1), ""
-    for dim in _GUESSED_DIMS:
+    for shapes in guessed_shapes(session.inputs):
         try:
-            samples = [generate_feeds(session.inputs, default_dim=dim, seed=s) for s in range(_GENERATED)]
+            samples = [generate_feeds(session.inputs, shapes=shapes, seed=s) for s in range(_GENERATED)]
             session.run(samples[0])
         except (ModelError, TypeError) as error:
             reason = str(error)

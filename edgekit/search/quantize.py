@@ -14,8 +14,10 @@ import psutil
 
 from edgekit.compress import ExcludedNode
 from edgekit.compress.quantize.static import StaticConfig
+from edgekit.errors import BusyError, EdgekitError
 from edgekit.files import check_output, digest, locked, make_directory, replacing, sha256_of
-from edgekit.graph.read import data_files, read_model, refuse_non_finite
+from edgekit.graph.admit import admit_model
+from edgekit.graph.read import data_files, refuse_non_finite
 from edgekit.machine import package_versions
 from edgekit.progress import note
 from edgekit.search.attempt import Attempt, Bench, objection_to_quality
@@ -23,6 +25,7 @@ from edgekit.search.candidates import candidates
 from edgekit.search.partial import Ranking, fewest, rank_nodes
 from edgekit.search.proof import Judge, Proof, Quality
 from edgekit.search.request import AUTO, QuantizeRequest
+from edgekit.search.shift import warn_of_shift
 from edgekit.steps import StepStore
 
 
@@ -82,7 +85,8 @@ def quantize_model(request: QuantizeRequest) -> QuantizeReport:
     """
     started = time.perf_counter()
     check_output(request.out, request.model)
-    refuse_non_finite(read_model(request.model), request.model)
+    refuse_non_finite(admit_model(request.model), request.model)
+    warn_of_shift(request.calibration, request.evaluation)
     judge = Judge(
         request.model, request.evaluation, request.metric, request.calibration, request.threads, request.seconds
     )
@@ -210,8 +214,14 @@ def _test_quality(request: QuantizeRequest) -> Quality | None:
 def _workplace(request: QuantizeRequest) -> Iterator[Path]:
     """A directory beside the output for what was tried: gone when the work is done, kept when it is not."""
     work = make_directory(request.out.parent / f".{request.out.name}.edgekit")
-    with locked(work):
-        yield work
+    try:
+        with locked(work):
+            yield work
+    except BusyError:
+        raise
+    except EdgekitError:  # the same command would fail the same way: nothing to go on from
+        shutil.rmtree(work, ignore_errors=True)
+        raise
     shutil.rmtree(work, ignore_errors=True)
 
 
