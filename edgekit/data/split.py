@@ -45,7 +45,8 @@ class Split:
     whole_feeds: bool = False
 
     def __len__(self) -> int:
-        return min((len(a) for a in self.arrays.values()), default=0)
+        # a model without inputs has one whole feed, the empty one
+        return min((len(a) for a in self.arrays.values()), default=int(self.whole_feeds))
 
     def take(self, count: int) -> Split:
         """The first `count` samples."""
@@ -65,13 +66,11 @@ class Split:
         if len({len(a) for a in arrays.values()}) > 1:
             lengths = ", ".join(f"{k}: {len(v)}" for k, v in arrays.items())
             raise DataError(f"data {self.name!r}: arrays differ in their number of samples ({lengths})")
-        if not arrays or len(next(iter(arrays.values()))) == 0:
+        if len(self) == 0:
             raise DataError(f"data {self.name!r} has no samples; give at least one")
-        if self.labels is not None and len(self.labels) != len(next(iter(arrays.values()))):
-            raise DataError(
-                f"data {self.name!r}: {len(self.labels)} labels for {len(next(iter(arrays.values())))} samples"
-            )
-        whole = any(arrays[s.name].ndim == s.rank + 1 for s in inputs)
+        if self.labels is not None and len(self.labels) != len(self):
+            raise DataError(f"data {self.name!r}: {len(self.labels)} labels for {len(self)} samples")
+        whole = any(arrays[s.name].ndim == s.rank + 1 for s in inputs) or (self.whole_feeds and not inputs)
         return replace(self, arrays={s.name: self._checked(arrays[s.name], s) for s in inputs}, whole_feeds=whole)
 
     def batches(self, inputs: Sequence[TensorSpec], batch: int) -> Iterator[Batch]:

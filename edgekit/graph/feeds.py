@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from edgekit.errors import ModelError
 from edgekit.specs import Array, TensorSpec
 
 MAX_BYTES = 1 << 30
+# Most models accept any: large enough to be typical of what they do, small enough to be quick; the rest are for others.
+GUESSED_DIMS = (64, 224, 32, 8, 1)
 _MASK_NAMES = ("mask",)
 _ZERO_NAMES = ("token_type", "segment")
 
@@ -18,6 +20,23 @@ _ZERO_NAMES = ("token_type", "segment")
 def missing_dims(inputs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> list[str]:
     """The inputs with a symbolic dimension beyond the batch that `shapes` does not settle."""
     return [str(s) for s in inputs if s.name not in shapes and any(not isinstance(d, int) for d in s.shape[1:])]
+
+
+def guessed_shapes(inputs: Sequence[TensorSpec]) -> Iterator[dict[str, tuple[int, ...]]]:
+    """Shapes to try where nobody gave any, the likeliest first.
+
+    The batch is 1 and every other symbolic dimension has one size. The batch is the first dimension, and in later
+    guesses the first symbolic one: the state of a recurrent network has its layers first.
+    """
+    for batch_is_first in (True, False):
+        for dim in GUESSED_DIMS:
+            yield {s.name: _guessed(s, dim, batch_is_first) for s in inputs}
+
+
+def _guessed(spec: TensorSpec, dim: int, batch_is_first: bool) -> tuple[int, ...]:
+    symbolic = [axis for axis, d in enumerate(spec.shape) if not isinstance(d, int)]
+    batch = 0 if batch_is_first else next(iter(symbolic), 0)
+    return tuple(d if isinstance(d, int) else 1 if axis == batch else dim for axis, d in enumerate(spec.shape))
 
 
 def generate_feeds(

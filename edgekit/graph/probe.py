@@ -14,7 +14,6 @@ from edgekit.ort.child import answer_parent, ask_child, limit_memory
 from edgekit.specs import Feeds
 
 TIMEOUT_S = 300.0
-_GUESSES = (1, 8, 32, 64, 224)
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,12 @@ def _work(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _guess(session: Any) -> dict[str, Any]:
-    from edgekit.graph.feeds import generate_feeds
+    from edgekit.graph.feeds import generate_feeds, guessed_shapes
 
     reason = ""
-    for dim in _GUESSES:
+    for shapes in guessed_shapes(session.inputs):
         try:
-            return _answer(session.run(generate_feeds(session.inputs, default_dim=dim)))
+            return _answer(session.run(generate_feeds(session.inputs, shapes=shapes)))
         except (EdgekitError, TypeError) as error:
             reason = str(error)
     return {"ran": False, "finite": False, "reason": reason}
