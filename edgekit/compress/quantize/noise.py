@@ -90,32 +90,48 @@ class _Switched:
         self.switches: dict[str, str] = {}
         self.quantised: dict[str, str] = {}
         self.nodes: list[onnx.NodeProto] = []
+        ends = {before: after for after, before in placement.clipped.items()}
+        owners: dict[str, str] = {}  # tensor that no int8 node reads -> switch of the node whose error it is
         for node in self.wiring.nodes:
-            if node.output and node.output[0] in placement.nodes and node.op_type not in PASSING:
-                self._switch(node)
+            result = node.output[0] if node.output else ""
+            if result in placement.nodes and node.op_type not in PASSING:
+                owners[ends.get(result, result)] = self._switch(node)
             self.nodes.append(node)
+            if result in owners and result in placement.tensors and not self._is_read_in_int8(result):
+                self._switch_output(node, owners[result])
         del self.model.graph.node[:]
         self.model.graph.node.extend(self.nodes)
 
-    def _switch(self, node: onnx.NodeProto) -> None:
+    def _is_read_in_int8(self, tensor: str) -> bool:
+        return any(r.output[0] in self.placement.nodes for r in self.wiring.readers.get(tensor, ()))
+
+    def _switch_output(self, node: onnx.NodeProto, switch: str) -> None:
+        """Quantise what a node gives to nodes in float; between int8 nodes the reader's input stands for it."""
+        name, node.output[0] = node.output[0], self.names.fresh("raw")
+        rounded = self._fake_quantised(node.output[0], name)
+        self.nodes.append(helper.make_node("Where", [switch, rounded, node.output[0]], [name]))
+
+    def _switch(self, node: onnx.NodeProto) -> str:
         switch = self.names.fresh("on")
         self.switches[switch] = node.name
         self.model.graph.input.append(helper.make_tensor_value_info(switch, TensorProto.BOOL, []))
         data = data_inputs(node)
         for i, name in enumerate(node.input):
             if name in data:
-                node.input[i] = self._either(switch, self._fake_quantised(name), name)
+                node.input[i] = self._either(switch, self._fake_quantised(name, name), name)
         if node.op_type in WEIGHTED:
             node.input[1] = self._either(switch, self._fake_weight(node), node.input[1])
+        return switch
 
     def _either(self, switch: str, when_on: str, when_off: str) -> str:
         result = self.names.fresh("either")
         self.nodes.append(helper.make_node("Where", [switch, when_on, when_off], [result]))
         return result
 
-    def _fake_quantised(self, tensor: str) -> str:
+    def _fake_quantised(self, tensor: str, like: str) -> str:
+        """A tensor rounded on the scale of `like`."""
         if tensor not in self.quantised:
-            scale, zero = activation_scale(self.ranges[self.placement.tensors[tensor]], self.scheme)
+            scale, zero = activation_scale(self.ranges[self.placement.tensors[like]], self.scheme)
             kind = np.int8 if self.scheme.signed else np.uint8
             parameters = [self._constant(np.array(scale, np.float32)), self._constant(np.array(zero, kind))]
             middle, result = self.names.fresh("q"), self.names.fresh("dq")

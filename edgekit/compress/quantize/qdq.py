@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 import onnx
@@ -266,7 +267,7 @@ class _Writer:
         return bottom == 0 and zero == self.scheme.lowest and highest <= top * (1 + 1e-6)
 
     def _constant(self, value: Array) -> str:
-        key = f"{value.dtype}{value.shape}".encode() + value.tobytes()
+        key = sha256(f"{value.dtype}{value.shape}".encode() + value.tobytes()).digest()
         if key not in self.stored:
             self.stored[key] = self.names.fresh("c")
             self.model.graph.initializer.append(numpy_helper.from_array(value, self.stored[key]))

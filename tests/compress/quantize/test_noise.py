@@ -39,6 +39,21 @@ def test_the_figure_is_that_of_the_node_alone() -> None:
     assert got == pytest.approx(noise, rel=0.02)
 
 
+def test_an_output_that_goes_into_float_counts_for_its_node() -> None:
+    rng = np.random.default_rng(0)
+    net = Net(x=("batch", 32, 4, 4))
+    end = net.add("Relu", net.add("Conv", "x", normal(rng, 16, 32, 1, 1), np.geomspace(0.1, 1000, 16).astype("f")))
+    model = net.model(end, rank=4)
+    x = rng.standard_normal((8, 32, 4, 4)).astype(np.float32)
+    plan = plan_static(StaticConfig(), model, _split(x))
+    ((name, got),) = sensitivity(plan.model, plan.ranges, _split(x), placement=plan.placement)
+    reference = run(model, {"x": x})[0]
+    step = plan.ranges["relu1"].high / 255
+    noise = np.square(np.rint(reference / step) * step - reference).sum() / np.square(reference).sum()
+    assert name == "conv0"
+    assert got > 0.8 * noise
+
+
 def _split(x: Array):  # type: ignore[no-untyped-def]
     from edgekit.data.split import Split
 
