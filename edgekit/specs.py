@@ -27,6 +27,11 @@ class TensorSpec:
     shape: tuple[int | str, ...]
 
     @property
+    def is_sequence(self) -> bool:
+        """Whether it is a sequence of tensors; a session does not tell their shape."""
+        return self.dtype.startswith("seq(tensor")
+
+    @property
     def rank(self) -> int:
         """Number of dimensions."""
         return len(self.shape)

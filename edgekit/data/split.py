@@ -78,7 +78,7 @@ class Split:
         if self.whole_feeds:
             for i in range(len(self)):
                 feeds = {
-                    s.name: np.asarray(a[i]) if a.ndim == s.rank + 1 else a[i : i + 1] for s, a in self._pairs(inputs)
+                    s.name: _sample(a, i, s) if a.ndim == s.rank + 1 else a[i : i + 1] for s, a in self._pairs(inputs)
                 }
                 yield Batch(feeds, self._labels(i, i + 1), 1)
             return
@@ -110,6 +110,8 @@ class Split:
 
     def _checked(self, array: Array, spec: TensorSpec) -> Array:
         where = f"data {self.name!r}, input {spec.name!r}"
+        if spec.is_sequence and array.dtype.hasobject:
+            return array
         if array.ndim not in (spec.rank, spec.rank + 1):
             raise DataError(f"{where}: rank {array.ndim} {array.shape} does not fit {spec}")
         per_feed = array.ndim == spec.rank + 1
@@ -125,6 +127,12 @@ class Split:
         if array.dtype.kind == "f":
             _refuse_non_finite(array, where)
         return array
+
+
+def _sample(array: Array, index: int, spec: TensorSpec) -> Array:
+    """One whole feed of an input; a sequence is a list of arrays."""
+    found: Array = array[index]
+    return found if spec.is_sequence else np.asarray(found)
 
 
 def _refuse_non_finite(array: Array, where: str) -> None:

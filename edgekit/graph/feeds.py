@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import onnx
 
 from edgekit.errors import ModelError
+from edgekit.graph.stored import spec_of
 from edgekit.specs import Array, TensorSpec
 
 MAX_BYTES = 1 << 30
@@ -20,6 +22,16 @@ _ZERO_NAMES = ("token_type", "segment")
 def missing_dims(inputs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> list[str]:
     """The inputs with a symbolic dimension beyond the batch that `shapes` does not settle."""
     return [str(s) for s in inputs if s.name not in shapes and any(not isinstance(d, int) for d in s.shape[1:])]
+
+
+def elements_of_sequences(model: onnx.ModelProto) -> dict[str, TensorSpec]:
+    """What the inputs of a model that are sequences of tensors hold, by name."""
+    found = {}
+    for value in model.graph.input:
+        if value.type.HasField("sequence_type"):
+            element = onnx.ValueInfoProto(name=value.name, type=value.type.sequence_type.elem_type)
+            found[value.name] = spec_of(element)
+    return found
 
 
 def guessed_shapes(inputs: Sequence[TensorSpec]) -> Iterator[dict[str, tuple[int, ...]]]:

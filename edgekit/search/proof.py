@@ -14,8 +14,8 @@ from edgekit.bench import LatencyComparison, Verdict, compare_latency
 from edgekit.data.split import Split
 from edgekit.errors import ModelError
 from edgekit.evaluate import agreement, paired_drop, scores
-from edgekit.graph.feeds import generate_feeds, guessed_shapes
-from edgekit.graph.read import size_bytes
+from edgekit.graph.feeds import elements_of_sequences, generate_feeds, guessed_shapes
+from edgekit.graph.read import read_structure, size_bytes
 from edgekit.ort import Session
 from edgekit.specs import Array, TensorSpec
 from edgekit.tasks.metrics import Metric, find_metric
@@ -193,10 +193,13 @@ def generated_split(model: Path) -> Split:
         ModelError: if it accepts none of the guesses; real data must be given then.
     """
     session, reason = Session(model, threads=1), ""
-    for shapes in guessed_shapes(session.inputs):
+    elements = elements_of_sequences(read_structure(model))
+    tensors = tuple(elements.get(s.name, s) for s in session.inputs)
+    for shapes in guessed_shapes(tensors):
         try:
-            samples = [generate_feeds(session.inputs, shapes=shapes, seed=s) for s in range(_GENERATED)]
-            session.run(samples[0])
+            samples = [generate_feeds(tensors, shapes=shapes, seed=s) for s in range(_GENERATED)]
+            first: dict[str, Any] = {k: [v] if k in elements else v for k, v in samples[0].items()}
+            session.run(first)
         except (ModelError, TypeError) as error:
             reason = str(error)
             continue
@@ -205,4 +208,17 @@ def generated_split(model: Path) -> Split:
 
 
 def _stacked(samples: list[dict[str, Array]], inputs: tuple[TensorSpec, ...]) -> Mapping[str, Array]:
-    return {spec.name: np.stack([s[spec.name] for s in samples]) for spec in inputs}
+    return {
+        spec.name: _lists([s[spec.name] for s in samples])
+        if spec.is_sequence
+        else np.stack([s[spec.name] for s in samples])
+        for spec in inputs
+    }
+
+
+def _lists(arrays: list[Array]) -> Array:
+    """Sequences of one array each, as an array of objects."""
+    found = np.empty(len(arrays), dtype=object)
+    for i, array in enumerate(arrays):
+        found[i] = [array]
+    return found
