@@ -12,7 +12,7 @@ import numpy as np
 from edgekit import __version__
 from edgekit.errors import MissingPackageError, ModelError
 from edgekit.families import FAMILIES
-from edgekit.files import replacing, write_json
+from edgekit.files import replacing, sha256_of, write_json
 from edgekit.specs import Array, Feeds, TensorSpec
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def save_checkpoint(model: TrainedModel, directory: Path, extra: dict[str, Any])
     weights = {k: v.detach().cpu().contiguous() for k, v in model.module.state_dict().items()}
     with replacing(directory / WEIGHTS) as temporary:
         save_file(weights, temporary)
-    write_json(directory / CONFIG, {"edgekit": __version__, "card": asdict(model.card), **extra})
+    facts = {"edgekit": __version__, "card": asdict(model.card), "sha256": sha256_of(directory / WEIGHTS)}
+    write_json(directory / CONFIG, {**facts, **extra})
 
 
 def load_checkpoint(directory: Path) -> TrainedModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import pickle
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit import progress
 from edgekit.data import DataSet
-from edgekit.errors import TrainingError
-from edgekit.files import digest, make_directory, output_errors
+from edgekit.errors import ModelError, TrainingError
+from edgekit.files import digest, make_directory, output_errors, sha256_of
 from edgekit.machine import package_versions
 from edgekit.tasks import TASKS, find_metric
 from edgekit.training.checkpoint import (
     CONFIG,
+    WEIGHTS,
     ModelCard,
     TrainedModel,
     load_checkpoint,
@@ -29,6 +31,7 @@ from edgekit.training.config import TrainConfig
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
+    from torch import nn
 
 
 def card_for(family: str, size: str, data: DataSet) -> ModelCard:
@@ -64,19 +67,21 @@ def fit(
         The model at its best validation metric.
 
     Raises:
-        TrainingError: if the loss is not finite, or Lightning refuses the configuration.
+        TrainingError: if the loss is not finite, the family cannot take the data, or Lightning refuses the
+            configuration.
     """
     require_training()
     key = training_key(card, config, fingerprint)
-    if (out / CONFIG).is_file() and read_config(out).get("key") == key:
-        return load_checkpoint(out)
+    done = _finished(out, key)
+    if done is not None:
+        return done
     import torch
     from lightning.pytorch import seed_everything
 
     work = make_directory(out / "work" / key[:12])
     with quiet_lightning(), output_errors(work):
         seed_everything(config.seed, workers=True, verbose=False)
-        model = TrainedModel(card.build(), card)
+        model = TrainedModel(_untrained(card), card)
         data = load_data()
         best = _run_trainer(model, data, config, work)
         state = torch.load(best, map_location="cpu", weights_only=True)
@@ -87,9 +92,43 @@ def fit(
     return model
 
 
+def _finished(out: Path, key: str) -> TrainedModel | None:
+    """The model that an earlier training with this key left, if its files are as it left them."""
+    try:
+        config = read_config(out) if (out / CONFIG).is_file() else {}
+        intact = config.get("key") == key and config.get("sha256") == sha256_of(out / WEIGHTS)
+        return load_checkpoint(out) if intact else None
+    except (ModelError, FileNotFoundError) as error:
+        progress.note(f"making the checkpoint again: {error}")
+        return None
+
+
+def _untrained(card: ModelCard) -> nn.Module:
+    """The module, after it has shown on zeros that it takes the data."""
+    import torch
+
+    shapes = [[d if isinstance(d, int) else 2 for d in s.shape] for s in card.inputs]
+    zeros = [torch.zeros(shape, dtype=getattr(torch, s.dtype)) for shape, s in zip(shapes, card.inputs, strict=True)]
+    try:
+        module = card.build()
+        with torch.inference_mode():
+            module.eval()(*zeros)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise TrainingError(
+            f"family {card.family!r} cannot take {', '.join(map(str, card.inputs))}: {_brief(error)}; choose another "
+            "family (`edgekit list families`) or other data"
+        ) from error
+    return module.train()
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
 def _run_trainer(model: TrainedModel, data: DataSet, config: TrainConfig, work: Path) -> Path:
     """Fit and give the path of the best checkpoint."""
     import lightning.pytorch as pl
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -115,19 +154,30 @@ def _run_trainer(model: TrainedModel, data: DataSet, config: TrainConfig, work: 
             use_distributed_sampler=False,
             log_every_n_steps=10,
         )
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise TrainingError(
-            f"Lightning refuses the training configuration: {' '.join(str(error).split())[:300]}"
-        ) from error
-    module = FitModule(model, data, config)
-    last = work / "last.ckpt"
-    if last.exists():
-        progress.note(f"resuming training from {last}")
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        raise TrainingError(f"Lightning refuses the training configuration: {_brief(error)}") from error
+    module, last = FitModule(model, data, config), _last_checkpoint(work)
     try:
-        trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
+        trainer.fit(module, ckpt_path=last, weights_only=True)
     except SystemExit:  # Lightning turns Ctrl-C into an exit of its own
         raise KeyboardInterrupt from None
     return Path(keep.best_model_path)
+
+
+def _last_checkpoint(work: Path) -> Path | None:
+    """Where to go on from, if an interrupted training left it and it can be read."""
+    import torch
+
+    path = work / "last.ckpt"
+    if not path.exists():
+        return None
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        progress.warn(f"{path} is damaged ({_brief(error)}); training starts anew")
+        return None
+    progress.note(f"resuming training from {path}")
+    return path
 
 
 def _callbacks(config: TrainConfig, mode: str) -> Iterator[pl.Callback]:
