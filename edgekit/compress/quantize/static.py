@@ -17,6 +17,7 @@ from edgekit.compress.quantize.calibration import first_samples, input_specs, ob
 from edgekit.compress.quantize.equalize import equalise, links, unevenness
 from edgekit.compress.quantize.observers import Method, Observation, Range
 from edgekit.compress.quantize.placement import Placement, place
+from edgekit.compress.quantize.plausible import doubts
 from edgekit.compress.quantize.pooling import pool_by_mean
 from edgekit.compress.quantize.qdq import Scheme, write_qdq
 from edgekit.compress.quantize.qoperator import to_qoperator
@@ -27,6 +28,7 @@ from edgekit.files import replacing
 from edgekit.graph.normalise import normalise
 from edgekit.graph.read import data_files, read_model
 from edgekit.graph.write import write_model
+from edgekit.progress import warn
 from edgekit.specs import Array
 
 MIN_OPSET = 13  # scales per channel
@@ -150,6 +152,8 @@ def plan_static(
         return Plan(model, placement, scheme, data, left=placement.left)
     model, equalised = equalise_if_uneven(model, data, config.equalize)
     seen = observe(model, data, placement.observed, work=work)
+    for doubt in doubts(seen, {n.output[0] for n in model.graph.node if n.op_type == "Clip"}):
+        warn(f"calibration data looks unlike what the model was trained on: {doubt}; is its preprocessing the same?")
     ranges = choose_ranges(seen, config.calibration, scheme)
     placement, given_up = place_finite(model, excluded, ranges, small_entry)
     left = tuple(replace(n, reason=_OFF_LIMITS) if n.name in given_up else n for n in placement.left)
