@@ -90,6 +90,9 @@ def quantize_model(request: QuantizeRequest) -> QuantizeReport:
     judge = Judge(
         request.model, request.evaluation, request.metric, request.calibration, request.threads, request.seconds
     )
+    for data in (request.calibration, request.evaluation, request.test):
+        if data is not None:
+            data.matched(judge.session.inputs)
     chosen = candidates(request, is_language_model=judge.is_language_model)
     with _workplace(request) as work:
         bench = Bench(request, judge, StepStore(work), _key(request))
