@@ -16,7 +16,8 @@ from edgekit.compress.quantize.algorithms import Algorithm, Rounded, round_matri
 from edgekit.compress.quantize.blockwise import Grid
 from edgekit.compress.quantize.candidates import out_of_reach
 from edgekit.compress.quantize.matrices import Matrix, block_for, find_matrices
-from edgekit.compress.quantize.nbits import BlockStore, Form, StandardStore
+from edgekit.compress.quantize.nbits import BlockStore, Form, Kernel
+from edgekit.compress.quantize.standard import StandardStore
 from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepResult, Target, technique
 from edgekit.data.split import Split
 from edgekit.errors import CompressError
@@ -43,6 +44,8 @@ class Int4Config(StepConfig):
         kernel: "expanded" stores 4 bits and computes by the 8-bit kernel, which is faster on prompts; "packed" computes
             on the codes as stored, in the least memory; "standard" needs no operator beyond ONNX's own. "auto" takes
             what suits the target.
+        kernel_block: Columns that share a scale in the expanded kernel, of weights and of activations: more are faster
+            on prompts, fewer are more precise. Never fewer than the file's own blocks.
         accuracy_level: 4 lets the kernels quantise activations to int8 a block at a time; 0 and 1 compute in float32.
         embeddings: Whether tables of look-ups are stored in blocks too; one tied to an output layer is stored once.
         embedding_bits: Width of the codes of what look-ups read.
@@ -56,6 +59,7 @@ class Int4Config(StepConfig):
     block_size: Literal[16, 32, 64, 128, 256] = 32
     algorithm: Algorithm = "auto"
     kernel: Literal["auto", "expanded", "packed", "standard"] = "auto"
+    kernel_block: Literal[16, 32, 64, 128, 256] = 128
     accuracy_level: Literal[0, 1, 4] = 4
     embeddings: bool = True
     embedding_bits: Literal[2, 3, 4, 5, 6, 8] = 8
@@ -96,7 +100,7 @@ def quantize_int4(config: Int4Config, step: OnnxStep) -> StepResult:
     )
     wanted = grids_for(matrices, config, form, kept)
     rounded = round_matrices(model, wanted, config.algorithm, split, config.samples)
-    store_matrices(model, rounded, form, config.accuracy_level)
+    store_matrices(model, rounded, Kernel(form, config.accuracy_level, config.kernel_block))
     details = _details(config, form, rounded, kept)
     if not rounded or model.ByteSize() > _WORTH_IT * before:
         read = read_model(step.model)
@@ -165,14 +169,17 @@ def _grid(config: Int4Config, form: Form, matrix: Matrix) -> Grid | None:
     bits = config.bits
     if matrix.lookups:
         bits = config.embedding_bits if config.embedding_bits in _WIDTHS[form] else 8
-    block = block_for(matrix.shape[1], config.block_size, whole=bool(matrix.lookups) or form == "standard")
+    wished: int = config.block_size
+    if bits == 8 and form == "expanded":
+        wished = max(wished, config.kernel_block)  # these codes are the kernel's as they are
+    block = block_for(matrix.shape[1], wished, whole=bool(matrix.lookups) or form == "standard")
     steps = 1 << (8 - bits) if form == "expanded" else 1
     return Grid(bits, block, steps, config.symmetric) if block else None
 
 
-def store_matrices(model: onnx.ModelProto, rounded: list[Rounded], form: Form, accuracy_level: int) -> None:
+def store_matrices(model: onnx.ModelProto, rounded: list[Rounded], kernel: Kernel) -> None:
     """Put rounded matrices into a model, in place."""
-    store = StandardStore(model) if form == "standard" else BlockStore(model, form, accuracy_level)
+    store = StandardStore(model) if kernel.form == "standard" else BlockStore(model, kernel)
     for item in rounded:
         store.put(item.matrix, item.blocks, item.grid)
     store.finish()

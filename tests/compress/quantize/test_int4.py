@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from pydantic import ValidationError
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 from edgekit.compress.quantize.algorithms import round_matrices
 from edgekit.compress.quantize.int4 import Int4Config, choose_form, grids_for, quantize_int4
 from edgekit.compress.quantize.matrices import find_matrices
-from edgekit.compress.technique import OnnxStep, StepResult
+from edgekit.compress.technique import OnnxStep
 from edgekit.data.split import Split
 from edgekit.errors import CompressError, DataError
 from edgekit.graph.normalise import normalise
@@ -251,12 +252,30 @@ def test_every_target_has_its_form(target: str):
     assert choose_form(Int4Config(symmetric=True), "tensorrt") == "standard"
 
 
-def test_sizes(tmp_path: Path):
+def test_a_file_is_little_more_than_its_codes(tmp_path: Path):
     path = language_model(tmp_path / "m.onnx", layers=40)
-    out, result = compress(path, embedding_bits=4)
-    bits = 4 + (16 + 8) / 32
+    out, _ = compress(path, embedding_bits=4)
+    bits = 4 + (16 + 8) / 32 + 16 / 64  # codes; a scale and a zero point a block; a scale of the kernel's
     elements = 40 * 2 * WIDTH * 96 + 300 * WIDTH
-    graph = 40 * 2 * 600  # nodes and names
-    assert isinstance(result, StepResult)
-    assert out.stat().st_size < elements * bits / 8 + graph * 2
+    nodes_and_names = 81 * 1500
+    assert out.stat().st_size < elements * bits / 8 + nodes_and_names
     assert path.stat().st_size > 4 * out.stat().st_size
+
+
+@pytest.mark.parametrize("bits", [2, 4, 6])
+def test_wider_blocks_in_the_kernel_round_the_same_weights(tmp_path: Path, bits: int):
+    path = language_model(tmp_path / "m.onnx")
+    wanted = logits(rounded_copy(path, bits=bits, embedding_bits=bits))
+    for kernel_block in (32, 64):
+        out, _ = compress(path, bits=bits, embedding_bits=bits, kernel_block=kernel_block)
+        assert ("QLinearConv" in ops(out)) == (kernel_block == 64)
+        assert relative_error(logits(out), wanted) < 0.02
+
+
+def test_everything_that_unpacks_is_folded_when_a_session_loads(tmp_path: Path):
+    out, _ = compress(language_model(tmp_path / "m.onnx"), bits=3, embedding_bits=6)
+    folded = tmp_path / "folded.onnx"
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folded)
+    onnxruntime.InferenceSession(str(out), options, providers=["CPUExecutionProvider"])
+    assert not set(ops(folded)) & {"BitShift", "QLinearConv", "QLinearAdd", "Concat", "Cast", "Reshape"}
