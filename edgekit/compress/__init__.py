@@ -1,6 +1,6 @@
 """Techniques. A new one: one module here, one import line below, one test."""
 
-from edgekit.compress.quantize import dynamic, int4, static, weights
+from edgekit.compress.quantize import dynamic, half, int4, static, weights
 from edgekit.compress.technique import (
     TECHNIQUES,
     ExcludedNode,
@@ -20,6 +20,7 @@ __all__ = [
     "Target",
     "Technique",
     "dynamic",
+    "half",
     "int4",
     "static",
     "weights",
