@@ -17,6 +17,7 @@ from edgekit.compress.quantize.blockwise import Grid
 from edgekit.compress.quantize.candidates import out_of_reach
 from edgekit.compress.quantize.matrices import Matrix, block_for, find_matrices
 from edgekit.compress.quantize.nbits import BlockStore, Form, Kernel
+from edgekit.compress.quantize.packing import PLANES
 from edgekit.compress.quantize.standard import StandardStore
 from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepResult, Target, technique
 from edgekit.data.split import Split
@@ -30,6 +31,7 @@ from edgekit.specs import TensorSpec
 
 _WORTH_IT = 0.98  # a file of more than this share of the original is no gain
 _MIN_OPSET = {"expanded": 11, "packed": 7, "standard": 21}
+_MIN_OPSET_OF_TWO_PLANES = 18  # BitwiseOr
 _WIDTHS = {"expanded": (2, 3, 4, 5, 6, 8), "packed": (2, 4, 8), "standard": (4, 8)}
 
 
@@ -120,7 +122,7 @@ def _prepare(config: Int4Config, step: OnnxStep) -> tuple[onnx.ModelProto, Form,
     original = read_model(step.model)
     refuse_non_finite(original, step.model)
     try:
-        return normalise(original, min_opset=_MIN_OPSET[form]), form, original.ByteSize()
+        return normalise(original, min_opset=_min_opset(config, form)), form, original.ByteSize()
     except CompressError:
         if config.kernel != "auto" or form != "expanded" or config.bits not in _WIDTHS["packed"]:
             raise
@@ -130,6 +132,11 @@ def _prepare(config: Int4Config, step: OnnxStep) -> tuple[onnx.ModelProto, Form,
 def _inputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
     weights = {i.name for i in model.graph.initializer}
     return tuple(spec_of(i) for i in model.graph.input if i.name not in weights)
+
+
+def _min_opset(config: Int4Config, form: Form) -> int:
+    two_planes = any(len(PLANES[b]) > 1 for b in (config.bits, config.embedding_bits))
+    return _MIN_OPSET_OF_TWO_PLANES if form == "expanded" and two_planes else _MIN_OPSET[form]
 
 
 def choose_form(config: Int4Config, target: Target) -> Form:

@@ -146,9 +146,7 @@ class BlockStore:
         whole = [self._unpack_plane(p) for p in planes]
         if len(whole) == 1:
             return whole[0]
-        one, none = self._additions.constant("one", np.float32(1)), self._additions.constant("none", np.uint8(0))
-        # ONNX has no Add of bytes, and BitwiseOr only since opset 18.
-        return self._additions.node("QLinearAdd", [whole[0], one, none, whole[1], one, none, one, none], _CONTRIB)
+        return self._additions.node("BitwiseOr", whole)
 
     def _unpack_plane(self, plane: Plane) -> str:
         data = self._additions.add("codes", plane.data)
