@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import onnx
@@ -9,6 +10,7 @@ import onnx
 from edgekit.errors import ModelError
 from edgekit.files import replacing
 from edgekit.graph.probe import Probe, probe_model
+from edgekit.graph.read import every_weight, read_structure
 from edgekit.specs import Feeds
 
 _EXTERNAL_ABOVE = 1_900_000_000
@@ -29,6 +31,23 @@ def write_model(model: onnx.ModelProto, out: Path, *, feeds: Feeds | None = None
     with replacing(out) as temporary:
         save(model, temporary)
         return accept(temporary, feeds)
+
+
+def copy_model(source: Path, out: Path) -> None:
+    """Copy a model, atomically; its external data gets a name of its own, so that it replaces no other model's."""
+    model, names = read_structure(source), dict[str, str]()
+    for tensor in every_weight(model):
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                number = f".{len(names)}" if names else ""
+                entry.value = names.setdefault(entry.value, f"{out.name}{number}.data")
+    with replacing(out) as temporary:
+        for location, name in names.items():
+            shutil.copyfile(source.parent / location, temporary.parent / name)
+        if names:
+            temporary.write_bytes(model.SerializeToString(deterministic=True))
+        else:
+            shutil.copyfile(source, temporary)
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:

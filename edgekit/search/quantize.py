@@ -10,14 +10,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
 from edgekit.compress import ExcludedNode
 from edgekit.compress.quantize.static import StaticConfig
 from edgekit.errors import BusyError, EdgekitError
-from edgekit.files import check_output, digest, locked, make_directory, replacing, sha256_of
+from edgekit.files import check_output, digest, locked, make_directory, sha256_of
 from edgekit.graph.admit import admit_model
 from edgekit.graph.read import data_files, refuse_non_finite
+from edgekit.graph.write import copy_model
 from edgekit.machine import package_versions
 from edgekit.progress import note
 from edgekit.search.attempt import Attempt, Bench, objection_to_quality
@@ -84,7 +86,7 @@ def quantize_model(request: QuantizeRequest) -> QuantizeReport:
         BusyError: if another edgekit is writing the same output.
     """
     started = time.perf_counter()
-    check_output(request.out, request.model)
+    check_output(request.out, request.model, *data_files(request.model))
     refuse_non_finite(admit_model(request.model), request.model)
     warn_of_shift(request.calibration, request.evaluation)
     judge = Judge(
@@ -98,16 +100,11 @@ def quantize_model(request: QuantizeRequest) -> QuantizeReport:
         bench = Bench(request, judge, StepStore(work), _key(request))
         attempts = _try_all(bench, chosen)
         best = _best(attempts, request)
+        proof = (
+            best.proof if best and best.proof else judge.proof(request.model)
+        )  # may fail: before anything is written
         copy_model(best.file if best and best.file else request.model, request.out)
-    return _report(request, judge, attempts, best, started)
-
-
-def copy_model(source: Path, out: Path) -> None:
-    """Copy a model with its external data, atomically."""
-    with replacing(out) as temporary:
-        for extra in data_files(source):
-            shutil.copyfile(extra, temporary.parent / extra.name)
-        shutil.copyfile(source, temporary)
+    return _report(request, proof, attempts, best, started)
 
 
 def _try_all(bench: Bench, chosen: Sequence[Any]) -> list[Attempt]:
@@ -185,13 +182,13 @@ def _best(attempts: Sequence[Attempt], request: QuantizeRequest) -> Attempt | No
 
 
 def _report(
-    request: QuantizeRequest, judge: Judge, attempts: list[Attempt], best: Attempt | None, started: float
+    request: QuantizeRequest, proof: Proof, attempts: list[Attempt], best: Attempt | None, started: float
 ) -> QuantizeReport:
     if best is None or best.proof is None:
         reason = "; ".join(f"{a.candidate.name}: {a.outcome}" for a in attempts)
-        proof, status, method = judge.proof(request.out), "unchanged", "none"
+        status, method = "unchanged", "none"
     else:
-        proof, status, method, reason = best.proof, "ok", best.candidate.name, best.reason
+        status, method, reason = "ok", best.candidate.name, best.reason
     met = None if request.max_drop is None else proof.quality.drop <= request.max_drop
     return QuantizeReport(
         status=status,
@@ -242,7 +239,8 @@ def _fingerprint(arrays: Any, labels: Any) -> str:
     for name, array in {**arrays, "labels": labels}.items():
         if array is not None:
             found.update(f"{name} {array.dtype} {array.shape}".encode())
-            found.update(array.tobytes() if array.dtype.hasobject else memoryview(array).cast("B"))
+            plain = np.ascontiguousarray(array).reshape(-1)
+            found.update(str(plain.tolist()).encode() if array.dtype.hasobject else plain.view(np.uint8).data)
     return found.hexdigest()
 
 

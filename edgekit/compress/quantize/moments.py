@@ -10,7 +10,7 @@ import onnx
 
 from edgekit.compress.quantize.candidates import Use, Weight
 from edgekit.data.split import Split
-from edgekit.errors import EdgekitError
+from edgekit.errors import ModelError
 from edgekit.graph.scopes import attribute
 from edgekit.progress import track
 from edgekit.specs import Array
@@ -118,7 +118,7 @@ def observe_multipliers(
     try:
         for name, value in _observe(model, list(wanted), split.take(samples)):
             tallies.setdefault(name, _Tally()).add(_as_rows(value, wanted[name]))
-    except EdgekitError:
+    except ModelError:
         return {}
     return {name: tally.observed() for name, tally in tallies.items() if tally.rows}
 

@@ -14,7 +14,7 @@ from onnx import helper
 
 from edgekit.compress.quantize.candidates import FLOATS, Weight
 from edgekit.data.split import Split
-from edgekit.errors import EdgekitError
+from edgekit.errors import ModelError
 from edgekit.progress import track
 from edgekit.specs import Array, Feeds
 
@@ -55,7 +55,7 @@ def choose_precise(
         return _spend(weights, _guess(model, weights), budget)
     try:
         noise = noise_of_each(model, weights, rounded, split.take(min(_RUNS, spare.samples)))
-    except EdgekitError:
+    except ModelError:
         return set()
     return _spend(weights, noise, budget)
 

@@ -5,7 +5,6 @@ Source: Jacob et al. 2018, arXiv:1712.05877; Nagel et al. 2021, arXiv:2106.08295
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,10 +23,9 @@ from edgekit.compress.quantize.qoperator import to_qoperator
 from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepResult, Target, technique
 from edgekit.data.split import Split
 from edgekit.errors import CompressError
-from edgekit.files import replacing
 from edgekit.graph.normalise import normalise
-from edgekit.graph.read import data_files, read_model
-from edgekit.graph.write import write_model
+from edgekit.graph.read import read_model
+from edgekit.graph.write import copy_model, write_model
 from edgekit.progress import warn
 from edgekit.specs import Array
 
@@ -218,9 +216,7 @@ def place_finite(
 
 
 def _unchanged(step: OnnxStep, left: tuple[ExcludedNode, ...]) -> StepResult:
-    with replacing(step.out) as temporary:
-        for file in (step.model, *data_files(step.model)):
-            shutil.copyfile(file, temporary if file == step.model else temporary.parent / file.name)
+    copy_model(step.model, step.out)
     why = "; ".join(sorted({n.reason for n in left}))
     reason = "no Conv, Gemm or MatMul with a float32 weight can run in int8" + (f" ({why})" if why else "")
     return StepResult(False, reason, left)
