@@ -56,7 +56,7 @@ def _plot(report: Mapping[str, Any]) -> str:
         legend={"orientation": "h", "y": -0.2},
         margin={"l": 60, "r": 20, "t": 40, "b": 60},
     )
-    return str(figure.to_html(full_html=False, include_plotlyjs=True, config={"displayModeBar": False}))
+    return str(figure.to_html(full_html=False, include_plotlyjs=True, div_id="plot", config={"displayModeBar": False}))
 
 
 def _point(report: Mapping[str, Any], index: int, x: float, *, show: bool) -> Any:
