@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -16,8 +18,10 @@ from edgekit.files import replacing
 from edgekit.graph.feeds import generate_feeds
 from edgekit.graph.write import save, write_model
 from edgekit.ort.session import Session
+from edgekit.progress import track
 from edgekit.specs import Array, Feeds, TensorSpec
 
+T = TypeVar("T")
 _MAX_BYTES = 1_900_000_000  # a session takes no more from memory
 _PROVED = 8
 _CULPRITS = 12
@@ -44,6 +48,25 @@ class Samples:
         """A run for each of the first samples."""
         parts = self.split.take(count).batches(self.inputs, 1)
         return [{k: v if keep_io else _as_half(v) for k, v in part.feeds.items()} for part in parts]
+
+    def watch(
+        self, model: onnx.ModelProto, names: list[str], count: int, look: Callable[[Array], T], keep_io: bool = True
+    ) -> list[dict[str, T]]:
+        """What `look` says of each named value in a run of each of the first samples.
+
+        The values are made outputs: between kernels, ONNX Runtime's CPU provider would keep 16-bit ones in float32.
+        """
+        made, there = {o for n in model.graph.node for o in n.output}, {o.name for o in model.graph.output}
+        asked = [n for n in names if n in made]
+        exposed = onnx.ModelProto()
+        exposed.CopyFrom(model)
+        exposed.graph.output.extend(onnx.ValueInfoProto(name=n) for n in asked if n not in there)
+        session = Session(exposed.SerializeToString())
+        seen = []
+        for feeds in track(self.all_feeds(count, keep_io), "measure ranges"):
+            values = dict(zip(asked, session.run(feeds, asked), strict=True)) if asked else {}
+            seen.append({n: look(values[n] if n in values else feeds[n]) for n in names})
+        return seen
 
 
 def _as_half(values: Array) -> Array:
@@ -103,12 +126,12 @@ class _Trial:
         self._model, self._element, self._samples, self._keep_io = model, element, samples, keep_io
         floats = {v for names in float_values(model).values() for v in names}
         self._made_by = {o: n for n in model.graph.node for o in n.output if o in floats}
-        self._expected = self._finite(model, samples.all_feeds(_PROVED))
+        self._expected = self._finite(model, True)
 
     def culprit(self, made: onnx.ModelProto, kept: dict[str, str]) -> tuple[str, str] | None:
         """(name, reason) of the first node that may not be in 16 bits; None where all is well."""
         try:
-            finite = self._finite(made, self._samples.all_feeds(_PROVED, self._keep_io))
+            finite = self._finite(made, self._keep_io)
         except ModelError:
             node = self._first_that_does_not_run(kept)
             return node.name, f"{node.op_type} does not run in 16 bits in this place"
@@ -133,22 +156,10 @@ class _Trial:
             raise CompressError("the model does not run in 16 bits, also with all nodes in float32; keep it in float32")
         return nodes[runs]
 
-    def _finite(self, model: onnx.ModelProto, feeds: list[Feeds]) -> dict[str, bool]:
-        """Whether each value was finite in all runs.
-
-        The values are made outputs: between kernels, ONNX Runtime's CPU provider would keep them in float32.
-        """
-        names = list(self._made_by)
-        if not names:
-            return {}
-        exposed = onnx.ModelProto()
-        exposed.CopyFrom(model)
-        there = {o.name for o in model.graph.output}
-        exposed.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in there)
-        session = Session(exposed.SerializeToString(), threads=1)
-        results = (session.run(f, names) for f in feeds)
-        finite = [[bool(np.isfinite(v).all()) for v in values] for values in results]
-        return dict(zip(names, map(all, zip(*finite, strict=True)), strict=True))
+    def _finite(self, model: onnx.ModelProto, keep_io: bool) -> dict[str, bool]:
+        """Whether each value was finite in all runs."""
+        runs = self._samples.watch(model, list(self._made_by), _PROVED, lambda v: bool(np.isfinite(v).all()), keep_io)
+        return {name: all(run[name] for run in runs) for name in self._made_by}
 
 
 def _run(model: onnx.ModelProto, feeds: list[Feeds]) -> list[list[Array]]:

@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from edgekit.compress.quantize.calibration import observe
 from edgekit.compress.quantize.half_proof import Samples
 from edgekit.compress.quantize.narrow import PEAK, float_values
 from edgekit.graph.read import every_graph
@@ -58,13 +57,20 @@ def _by_measurement(model: onnx.ModelProto, samples: Samples, headroom: float) -
     wanted = sorted({v for names in values.values() for v in names})
     if not wanted:
         return {}
-    peaks = {name: max(-seen.low, seen.high) for name, seen in observe(model, samples.split, wanted).items()}
+    runs = samples.watch(model, wanted, len(samples.split), _peak)
+    peaks = {name: max(run[name] for run in runs) for name in wanted}
     kept = {}
     for name, read in values.items():
         largest = max((peaks[v] for v in read), default=0.0)
         if not largest * headroom <= PEAK:
             kept[name] = f"reaches {largest:.3g}; float16 ends at {PEAK:.0f}"
     return kept
+
+
+def _peak(values: Array) -> float:
+    """The largest magnitude; infinite where a value is not finite."""
+    largest = max(float(values.max(initial=0)), -float(values.min(initial=0)))
+    return largest if np.isfinite(largest) else float("inf")
 
 
 def _by_constants(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
