@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -149,3 +149,17 @@ class Producers:
     def scales_integers(self, node: onnx.NodeProto) -> bool:
         """Whether a Mul (or Sub) works on integers that were just cast to float."""
         return node.op_type in ("Mul", "Sub") and any(i in self._casts for i in node.input)
+
+
+def why_nothing(model: onnx.ModelProto, kept: Mapping[str, str]) -> str:
+    """One sentence on a model in which no float weight could be stored in fewer bits.
+
+    Args:
+        model: The model.
+        kept: Why each of its float weights stays, by name.
+    """
+    listed = ", ".join(f"{count} {why}" for why, count in Counter(kept.values()).most_common())
+    none = (
+        f"no float weight is worth storing in fewer bits ({listed})" if listed else "the model holds no float weights"
+    )
+    return "; ".join(filter(None, [none, out_of_reach(model)]))

@@ -12,14 +12,15 @@ from typing import Any, Literal
 import onnx
 from pydantic import Field
 
-from edgekit.compress.quantize.candidates import Producers, Weight, find_weights, out_of_reach, why_kept
+from edgekit.compress.quantize.candidates import Producers, Weight, find_weights, why_kept, why_nothing
 from edgekit.compress.quantize.integer import IntegerWriter, Role, channel_axes, role_of
-from edgekit.compress.quantize.moments import Observed, observe_multipliers
+from edgekit.compress.quantize.moments import observe_multipliers
 from edgekit.compress.quantize.smooth import smooth_products
 from edgekit.compress.quantize.weights import Stored, WeightsConfig, round_weight, store_weights
 from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepResult, Target, technique
 from edgekit.data.split import Split
 from edgekit.graph.masks import soften_masks
+from edgekit.graph.names import shorten_values
 from edgekit.graph.normalise import normalise
 from edgekit.graph.read import read_model, refuse_non_finite
 from edgekit.graph.write import write_model
@@ -42,7 +43,7 @@ class DynamicConfig(StepConfig):
         min_elements: Smaller weights stay float.
         embeddings: Whether embedding tables stay int8 in memory too.
         smooth: Whether outlier channels of activations are moved into the weights, where calibration data shows them.
-        samples: Calibration samples that rounding looks at, where there are any; 0 rounds without data.
+        samples: Calibration samples to look at, where there are any.
     """
 
     quantize: Literal["dynamic"] = "dynamic"
@@ -51,7 +52,7 @@ class DynamicConfig(StepConfig):
     min_elements: int = Field(1024, ge=1)
     embeddings: bool = True
     smooth: bool = True
-    samples: int = Field(64, ge=0)
+    samples: int = Field(32, ge=1)
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,11 @@ def quantize_dynamic(config: DynamicConfig, step: OnnxStep) -> StepResult:
         return StepResult(False, f"dynamic int8 is refused for {step.target}: {_REFUSED[step.target]}")
     model = normalise(original, min_opset=_MIN_OPSET)
     result = make_dynamic(model, config, excluded=step.excluded, split=step.calibration, target=step.target)
+    shorten_values(model)
     nothing = not (result.products or result.lookups or result.stored.integers)
     if nothing or model.ByteSize() > _WORTH_IT * original.ByteSize():
         write_model(original, step.out)
-        none = "no weight is worth quantising: all are small, excluded or quantised already"
-        return StepResult(False, "; ".join(filter(None, [none, out_of_reach(original)])))
+        return StepResult(False, why_nothing(original, result.stored.kept), details=result.as_dict())
     write_model(model, step.out)
     excluded = tuple(ExcludedNode(name, "asked for") for name in sorted(step.excluded))
     return StepResult(True, _what_was_done(result), excluded, result.as_dict())
@@ -136,27 +137,19 @@ def make_dynamic(
     reduce = config.reduce_range if config.reduce_range is not None else target == "cpu-no-vnni"
     masks = soften_masks(model, split) if split is not None else 0
     chosen = list(_choose(model, config, excluded))
-    observed = _observe(model, chosen, config, split)
+    if split is not None and config.smooth:
+        products = [weight for weight, role in chosen if role == "product"]
+        smooth_products(model, products, observe_multipliers(model, products, split, config.samples))
     writer = IntegerWriter(model)
     for weight, role in chosen:
         bits = 7 if reduce and role == "product" else 8
         axes = channel_axes(weight, role) if config.per_channel else ()
-        writer.replace(weight, role, *round_weight(weight, axes, observed, bits=bits))
+        # to the nearest: what a product loses, it loses by its activations; rounding on data showed no gain here
+        writer.replace(weight, role, *round_weight(weight, axes, {}, bits=bits))
     writer.finish()
     rest = WeightsConfig(per_channel=config.per_channel, samples=config.samples)
     stored = store_weights(model, rest, excluded=excluded, split=split, skip=writer.initializers)
     return DynamicResult(writer.products, writer.lookups, masks, stored)
-
-
-def _observe(
-    model: onnx.ModelProto, chosen: list[tuple[Weight, Role]], config: DynamicConfig, split: Split | None
-) -> dict[str, Observed]:
-    """What multiplies the weights of products, after the noisy ones were smoothed; {} without data."""
-    if split is None or not config.samples:
-        return {}
-    products = [weight for weight, role in chosen if role == "product"]
-    observed = observe_multipliers(model, products, split, config.samples)
-    return smooth_products(model, products, observed) if config.smooth else observed
 
 
 def _choose(model: onnx.ModelProto, config: DynamicConfig, excluded: frozenset[str]) -> Iterable[tuple[Weight, Role]]:

@@ -15,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.compress.quantize.candidates import Use, Weight
+from edgekit.compress.quantize.rounding import half_is_smaller
 from edgekit.graph.scopes import Names, attribute, defined_names, drop_initializers, rename_uses, subgraphs_of
 from edgekit.specs import Array
 
@@ -68,6 +69,7 @@ class IntegerWriter:
         self._model = model
         self._names = Names(model)
         self._stored: dict[str, _Stored] = {}
+        self._front: list[onnx.NodeProto] = []
         self.products = 0
         self.lookups = 0
 
@@ -88,13 +90,23 @@ class IntegerWriter:
         transposed = role == "product" and _is_transposed(weight.uses[0].node)
         q, scale = (q.T, scale.T) if transposed else (q, scale)
         per_row = role == "lookup" and scale.shape[0] > 1
-        stored_scale = scale.astype(np.float16) if per_row else scale.reshape(-1).astype(np.float32)
-        self._stored[key] = _Stored(self._add("q", q), self._add("s", stored_scale), role, per_row)
+        name = self._add("s", scale.astype(np.float16)) if per_row else self._column_scale(scale.reshape(-1))
+        self._stored[key] = _Stored(self._add("q", q), name, role, per_row)
 
     def finish(self) -> None:
         """Rewrite every graph."""
-        if self._stored:
-            self._rewrite(self._model.graph, self._stored)
+        if not self._stored:
+            return
+        self._rewrite(self._model.graph, self._stored)
+        for node in reversed(self._front):
+            self._model.graph.node.insert(0, node)
+
+    def _column_scale(self, scale: Array) -> str:
+        if not half_is_smaller(scale):
+            return self._add("s", scale.astype(np.float32))
+        half, name = self._add("s", scale.astype(np.float16)), self._fresh("f")
+        self._front.append(helper.make_node("Cast", [half], [name], to=TensorProto.FLOAT))
+        return name
 
     @property
     def initializers(self) -> set[str]:

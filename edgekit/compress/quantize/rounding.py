@@ -16,6 +16,7 @@ _CLIP_FACTORS = (1.0, 0.95, 0.9, 0.85, 0.8)
 _SCALE_BITS = 16
 _SCALE_PRICE = 0.5  # a bit of scale per weight counts half a bit of accuracy per weight
 _TINY = 1e-30
+_HALF_SCALES_FROM = 48
 _GPTQ_BLOCK = 128
 _DAMPING = 1e-2
 
@@ -85,6 +86,11 @@ def _storable(scale: Array, half: bool) -> Array:
 def fits_half(scale: Array) -> bool:
     """Whether float16 holds these scales without losing precision."""
     return bool(scale.size and scale.min() >= 6.2e-5 and scale.max() <= 6.5e4)
+
+
+def half_is_smaller(scale: Array) -> bool:
+    """Whether float16 scales with the Cast that they need take fewer bytes than float32, and lose nothing."""
+    return scale.size >= _HALF_SCALES_FROM and fits_half(scale)
 
 
 def round_to(weight: Array, scale: Array, bits: int = 8) -> Array:

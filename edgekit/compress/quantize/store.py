@@ -11,11 +11,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.compress.quantize.candidates import Weight
-from edgekit.compress.quantize.rounding import fits_half
+from edgekit.compress.quantize.rounding import half_is_smaller
 from edgekit.graph.scopes import Names, drop_initializers, rename_uses
 from edgekit.specs import Array
-
-_HALF_SCALES_FROM = 48  # from this many scales on, float16 and a Cast are smaller than float32
 
 
 class Store:
@@ -55,7 +53,7 @@ class Store:
 
     def _scales(self, scale: Array) -> str:
         squeezed = _drop_leading_ones(scale)
-        if squeezed.size < _HALF_SCALES_FROM or not fits_half(squeezed):
+        if not half_is_smaller(squeezed):
             return self._add("s", squeezed.astype(np.float32))
         return self._cast(self._add("s", squeezed.astype(np.float16)), TensorProto.FLOAT)
 

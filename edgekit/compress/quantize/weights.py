@@ -15,13 +15,14 @@ import numpy as np
 import onnx
 from pydantic import Field
 
-from edgekit.compress.quantize.candidates import Producers, Weight, find_weights, out_of_reach, why_kept
+from edgekit.compress.quantize.candidates import Producers, Weight, find_weights, why_kept, why_nothing
 from edgekit.compress.quantize.moments import Observed, as_matrices, from_matrices, multiplier_of, observe_multipliers
 from edgekit.compress.quantize.rounding import best_scale, choose_axes, round_on_data, round_to
 from edgekit.compress.quantize.sensitivity import Spare, choose_precise
 from edgekit.compress.quantize.store import Store
 from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepResult, technique
 from edgekit.data.split import Split
+from edgekit.graph.names import shorten_values
 from edgekit.graph.normalise import normalise
 from edgekit.graph.read import read_model, refuse_non_finite
 from edgekit.graph.write import write_model
@@ -90,22 +91,16 @@ def quantize_weights(config: WeightsConfig, step: OnnxStep) -> StepResult:
     model = normalise(original, min_opset=_MIN_OPSET)
     before = original.ByteSize()
     stored = store_weights(model, config, excluded=step.excluded, split=step.calibration)
+    shorten_values(model)
     if not stored.integers + stored.halves or model.ByteSize() > _WORTH_IT * before:
         write_model(original, step.out)
-        return StepResult(False, _why_unchanged(stored, original), details=stored.as_dict())
+        return StepResult(False, why_nothing(original, stored.kept), details=stored.as_dict())
     write_model(model, step.out)
     count = len(stored.integers) + len(stored.halves)
     kind = "int8" if config.bits == 8 else "float16"
     reason = f"{count} weight tensors stored as {kind}; they are folded back to float when a session loads"
     excluded = tuple(ExcludedNode(name, "asked for") for name in sorted(step.excluded))
     return StepResult(True, reason, excluded, stored.as_dict())
-
-
-def _why_unchanged(stored: Stored, original: onnx.ModelProto) -> str:
-    reasons = Counter(stored.kept.values())
-    listed = ", ".join(f"{count} {why}" for why, count in reasons.most_common())
-    none = f"no float weight is worth storing in fewer bits ({listed})" if listed else "the model holds no float weights"
-    return "; ".join(filter(None, [none, out_of_reach(original)]))
 
 
 def store_weights(
