@@ -114,6 +114,8 @@ def why_kept(
         return "belongs to a part that is quantised already"
     if producers is not None and all(producers.scales_integers(u.node) for u in weight.uses):
         return "belongs to a part that is quantised already"
+    if weight.tensor.data_type == TensorProto.FLOAT16 and all(u.node.op_type == "Cast" for u in weight.uses):
+        return "stored in 16 bits already"
     values = weight.values
     if not np.isfinite(values).all() or np.abs(values).max(initial=0) > _HUGE:
         return "a mask"

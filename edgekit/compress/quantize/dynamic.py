@@ -15,10 +15,12 @@ from pydantic import Field
 from edgekit.compress.quantize.candidates import Producers, Weight, find_weights, why_kept, why_nothing
 from edgekit.compress.quantize.integer import IntegerWriter, Role, channel_axes, role_of
 from edgekit.compress.quantize.moments import observe_multipliers
+from edgekit.compress.quantize.recurrent import quantize_recurrent
 from edgekit.compress.quantize.smooth import smooth_products
 from edgekit.compress.quantize.weights import Stored, WeightsConfig, round_weight, store_weights
 from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepResult, Target, technique
 from edgekit.data.split import Split
+from edgekit.graph.constants import dedupe
 from edgekit.graph.masks import soften_masks
 from edgekit.graph.names import shorten_values
 from edgekit.graph.normalise import normalise
@@ -43,6 +45,7 @@ class DynamicConfig(StepConfig):
         min_elements: Smaller weights stay float.
         embeddings: Whether embedding tables stay int8 in memory too.
         smooth: Whether outlier channels of activations are moved into the weights, where calibration data shows them.
+        recurrent: Whether LSTM layers run in int8, where calibration data shows that they bear it.
         samples: Calibration samples to look at, where there are any.
     """
 
@@ -52,6 +55,7 @@ class DynamicConfig(StepConfig):
     min_elements: int = Field(1024, ge=1)
     embeddings: bool = True
     smooth: bool = True
+    recurrent: bool = True
     samples: int = Field(32, ge=1)
 
 
@@ -63,18 +67,20 @@ class DynamicResult:
         products: Matrix products that run in int8.
         lookups: Embedding look-ups on int8 tables.
         masks: Attention masks whose fill was replaced by one that Softmax is fast on.
+        layers: LSTM layers that run in int8.
         stored: What became of all other weights.
     """
 
     products: int
     lookups: int
     masks: int
+    layers: tuple[str, ...]
     stored: Stored
 
     def as_dict(self) -> dict[str, Any]:
         """Facts for a report."""
         counts = {"int8_products": self.products, "int8_lookups": self.lookups, "softened_masks": self.masks}
-        return {**counts, **self.stored.as_dict()}
+        return {**counts, "int8_lstm_layers": list(self.layers), **self.stored.as_dict()}
 
 
 @technique(
@@ -98,7 +104,7 @@ def quantize_dynamic(config: DynamicConfig, step: OnnxStep) -> StepResult:
     model = normalise(original, min_opset=_MIN_OPSET)
     result = make_dynamic(model, config, excluded=step.excluded, split=step.calibration, target=step.target)
     shorten_values(model)
-    nothing = not (result.products or result.lookups or result.stored.integers)
+    nothing = not (result.products or result.lookups or result.layers or result.stored.integers)
     if nothing or model.ByteSize() > _WORTH_IT * original.ByteSize():
         write_model(original, step.out)
         return StepResult(False, why_nothing(original, result.stored.kept), details=result.as_dict())
@@ -111,6 +117,8 @@ def _what_was_done(result: DynamicResult) -> str:
     parts = [f"{result.products} matrix products run in int8"]
     if result.lookups:
         parts.append(f"{result.lookups} look-ups read int8 tables")
+    if result.layers:
+        parts.append(f"{len(result.layers)} LSTM layers run in int8")
     if result.stored.integers:
         parts.append(f"{len(result.stored.integers)} other weights are stored as int8 and folded when a session loads")
     return "; ".join(parts)
@@ -130,7 +138,7 @@ def make_dynamic(
         model: As `normalise` leaves it, of opset 11 or newer.
         config: How.
         excluded: Names of nodes that stay in float.
-        split: Calibration data; weights are then rounded so that the error on it is small.
+        split: Calibration data; outliers are smoothed, masks softened and LSTM layers tried on it.
         target: Where it will run.
     """
     excluded = frozenset(excluded)
@@ -140,6 +148,7 @@ def make_dynamic(
     if split is not None and config.smooth:
         products = [weight for weight, role in chosen if role == "product"]
         smooth_products(model, products, observe_multipliers(model, products, split, config.samples))
+    elements = sum(w.size for w in find_weights(model))
     writer = IntegerWriter(model)
     for weight, role in chosen:
         bits = 7 if reduce and role == "product" else 8
@@ -147,9 +156,17 @@ def make_dynamic(
         # to the nearest: what a product loses, it loses by its activations; rounding on data showed no gain here
         writer.replace(weight, role, *round_weight(weight, axes, {}, bits=bits))
     writer.finish()
-    rest = WeightsConfig(per_channel=config.per_channel, samples=config.samples)
+    layers = quantize_recurrent(model, split, excluded) if split is not None and config.recurrent else ()
+    rest = WeightsConfig(per_channel=config.per_channel, samples=config.samples, spare=_spare(model, elements))
     stored = store_weights(model, rest, excluded=excluded, split=split, skip=writer.initializers)
-    return DynamicResult(writer.products, writer.lookups, masks, stored)
+    dedupe(model)
+    return DynamicResult(writer.products, writer.lookups, masks, layers, stored)
+
+
+def _spare(model: onnx.ModelProto, elements: int) -> float:
+    """The default share of all weights, expressed as one of those that are float still."""
+    left = sum(w.size for w in find_weights(model))
+    return min(1.0, WeightsConfig().spare * elements / max(1, left))
 
 
 def _choose(model: onnx.ModelProto, config: DynamicConfig, excluded: frozenset[str]) -> Iterable[tuple[Weight, Role]]:

@@ -196,3 +196,29 @@ def test_masks_that_hold_back_large_scores_stay():
     model = normalise(model)
     assert soften_masks(model, Split("calibration", feeds)) == 0
     assert len(find_masks(model)) == 1
+
+
+def two_layers(raw_sizes):
+    """An LSTM that sees raw features, and one that sees its outputs."""
+    hidden, nodes, weights = 32, [], {}
+    for k, (source, columns) in enumerate((("x", 16), ("h", hidden))):
+        weights |= {f"w{k}": floats(1, 4 * hidden, columns) / 4, f"r{k}": floats(1, 4 * hidden, hidden) / 6}
+        outputs = ["t", ""] if k == 0 else ["", "y"]
+        nodes.append(helper.make_node("LSTM", [source, f"w{k}", f"r{k}"], outputs, hidden_size=hidden, name=f"lstm{k}"))
+    weights["w0"] = (weights["w0"] / raw_sizes).astype(np.float32)
+    nodes.insert(1, helper.make_node("Squeeze", ["t", "one"], ["h"]))
+    weights["one"] = np.array([1])
+    return build(nodes, {"x": [10, "n", 16]}, {"y": [1, "n", hidden]}, weights)
+
+
+def test_lstm_layers_run_in_int8_where_the_data_says_that_they_bear_it(tmp_path):
+    raw = np.logspace(0, -3, 16).astype(np.float32)
+    model = two_layers(raw)
+    data = Split("calibration", {"x": (floats(12, 10, 1, 16) * raw)})
+    feeds = {"x": floats(10, 1, 16) * raw}
+    result, out, _ = apply(model, tmp_path, calibration=data)
+    assert result.details["int8_lstm_layers"] == ["lstm1"]
+    assert snr_db(model, out, feeds) > 25
+    assert optimised_ops(out, tmp_path).count("DynamicQuantizeLSTM") == 1
+    without, _, _ = apply(model, tmp_path)
+    assert without.details["int8_lstm_layers"] == []
