@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from edgekit.compress import ExcludedNode
 from edgekit.compress.quantize.static import StaticConfig
@@ -20,7 +19,7 @@ from edgekit.files import check_output, digest, locked, make_directory, sha256_o
 from edgekit.graph.admit import admit_model
 from edgekit.graph.read import data_files, refuse_non_finite
 from edgekit.graph.write import copy_model
-from edgekit.machine import package_versions
+from edgekit.machine import package_versions, peak_rss_bytes
 from edgekit.progress import note
 from edgekit.search.attempt import Attempt, Bench, objection_to_quality
 from edgekit.search.candidates import candidates
@@ -242,12 +241,3 @@ def _fingerprint(arrays: Any, labels: Any) -> str:
             plain = np.ascontiguousarray(array).reshape(-1)
             found.update(str(plain.tolist()).encode() if array.dtype.hasobject else plain.view(np.uint8).data)
     return found.hexdigest()
-
-
-def peak_rss_bytes() -> int:
-    """Largest resident memory of this process so far."""
-    try:
-        import resource
-    except ModuleNotFoundError:  # Windows keeps it elsewhere, by a name of its own
-        return int(psutil.Process().memory_info()._asdict()["peak_wset"])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
