@@ -156,7 +156,8 @@ def make_dynamic(
         # to the nearest: what a product loses, it loses by its activations; rounding on data showed no gain here
         writer.replace(weight, role, *round_weight(weight, axes, {}, bits=bits))
     writer.finish()
-    layers = quantize_recurrent(model, split, excluded) if split is not None and config.recurrent else ()
+    contrib = target != "web"  # DynamicQuantizeLSTM is ONNX Runtime's own; all else here is standard
+    layers = quantize_recurrent(model, split, excluded) if split is not None and config.recurrent and contrib else ()
     rest = WeightsConfig(per_channel=config.per_channel, samples=config.samples, spare=_spare(model, elements))
     stored = store_weights(model, rest, excluded=excluded, split=split, skip=writer.initializers)
     dedupe(model)
