@@ -120,7 +120,7 @@ def observe_multipliers(
             tallies.setdefault(name, _Tally()).add(_as_rows(value, wanted[name]))
     except ModelError:
         return {}
-    return {name: tally.observed() for name, tally in tallies.items() if tally.rows}
+    return {name: tally.observed() for name, tally in tallies.items() if tally.rows and tally.is_finite}
 
 
 def gather_moments(model: onnx.ModelProto, weights: Iterable[Weight], split: Split, samples: int) -> dict[str, Array]:
@@ -142,9 +142,15 @@ class _Tally:
         if rows.shape[1] == 0:
             return
         self.rows += rows.shape[1]
-        self._sum = self._sum + np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):  # masks; what holds them is left out in the end
+            self._sum = self._sum + np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64)
         self._low = np.minimum(self._low, rows.min(axis=1))
         self._high = np.maximum(self._high, rows.max(axis=1))
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether no square was beyond the float limits."""
+        return bool(np.isfinite(self._sum).all())
 
     def observed(self) -> Observed:
         """What the rows so far say."""

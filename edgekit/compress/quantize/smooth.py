@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.compress.quantize.candidates import Weight
 from edgekit.compress.quantize.moments import Observed, as_matrices, from_matrices, multiplier_of
@@ -25,6 +25,7 @@ _STRENGTHS = (0.25, 0.5, 0.75, 0.9)
 _NOISY_DB = 30.0  # products with less noise than this gain nothing that a user would notice
 _GAIN_DB = 3.0  # the multiplication must be worth its time
 _TINY = 1e-5
+_NORMS = frozenset(("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"))
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _groups(weights: list[Weight], observed: Mapping[str, Observed]) -> list[_Gr
 def _choose_factor(group: _Group) -> Array | None:
     """Channel factors s, float64 (columns,), of geometric mean 1; None where smoothing is not worth it."""
     weight, seen = group.joined, group.seen
-    signal = float(np.einsum("ij,ik,kj->", weight, seen.second[0], weight))
+    signal = float(np.vdot(weight, seen.second[0] @ weight))
     plain = predicted_noise(weight, seen)
     if signal <= 0 or plain <= 0 or 10 * np.log10(signal / plain) > _NOISY_DB:
         return None
@@ -108,26 +109,66 @@ def predicted_noise(weight: Array, seen: Observed) -> float:
 
 
 def _divide(model: onnx.ModelProto, group: _Group, factor: Array, names: Names) -> str:
-    """The name of x / s: of the LayerNormalization before it, if nobody else reads that, else of a new Mul."""
-    if _fold_into_norm(model.graph, group, factor):
+    """The name of x / s: folded into what makes x, if nobody else reads it, else made by a new Mul."""
+    readers = {w.uses[0].node.name for w in group.weights}
+    constants = _foldable(_Makers(model.graph), group.value, len(readers), len(factor))
+    if constants:
+        for name, tensor in constants.items():
+            values = numpy_helper.to_array(tensor)
+            tensor.CopyFrom(numpy_helper.from_array((values / factor).astype(values.dtype), name))
         return group.value
     scale, value = names.fresh("d"), names.fresh("x")
     model.graph.initializer.append(numpy_helper.from_array((1 / factor).astype(np.float32), scale))
-    readers = {w.uses[0].node.name for w in group.weights}
     first = next(i for i, n in enumerate(model.graph.node) if n.name in readers)
     model.graph.node.insert(first, helper.make_node("Mul", [group.value, scale], [value], name=names.fresh("Smooth")))
     return value
 
 
-def _fold_into_norm(graph: onnx.GraphProto, group: _Group, factor: Array) -> bool:
-    norm = next((n for n in graph.node if n.output[0] == group.value and n.op_type == "LayerNormalization"), None)
-    uses, fixed = count_uses(graph), fixed_initializers(graph)
-    if norm is None or uses[group.value] != len(group.weights):
-        return False
-    parameters = list(norm.input[1:])
-    if any(p not in fixed or uses[p] != 1 or list(fixed[p].dims) != [len(factor)] for p in parameters):
-        return False
-    for name in parameters:
-        values = numpy_helper.to_array(fixed[name])
-        fixed[name].CopyFrom(numpy_helper.from_array((values / factor).astype(values.dtype), name))
-    return True
+class _Makers:
+    """Who makes each value of a graph, and the constants that one node alone reads."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.uses = count_uses(graph)
+        self.node = {o: n for n in graph.node for o in n.output if o}
+        self.constants = {k: t for k, t in fixed_initializers(graph).items() if self.uses[k] == 1}
+
+    def row(self, name: str, columns: int) -> onnx.TensorProto | None:
+        """A constant of one number a column, or of whole rows of them, in float32."""
+        tensor = self.constants.get(name)
+        fits = tensor is not None and list(tensor.dims)[-1:] == [columns] and tensor.data_type == TensorProto.FLOAT
+        return tensor if fits else None
+
+
+def _foldable(makers: _Makers, value: str, readers: int, columns: int) -> dict[str, onnx.TensorProto]:
+    """The constants that have to be divided so that a value is; {} where that cannot be."""
+    node = makers.node.get(value)
+    if node is None or makers.uses[value] != readers or node.output[0] != value:
+        return {}
+    if node.op_type in _NORMS:
+        found = {name: makers.row(name, columns) for name in node.input[1:] if name}
+    elif node.op_type == "Relu":
+        return _foldable(makers, node.input[0], 1, columns)
+    elif node.op_type in ("Add", "Mul") and len(set(node.input)) == 2:
+        return _foldable_row(makers, node, columns)
+    elif node.op_type == "MatMul" and len(getattr(makers.constants.get(node.input[1]), "dims", ())) == 2:
+        found = {node.input[1]: makers.row(node.input[1], columns)}
+    else:
+        return {}
+    return _all_there(found)
+
+
+def _foldable_row(makers: _Makers, node: onnx.NodeProto, columns: int) -> dict[str, onnx.TensorProto]:
+    """For a scale or a bias a column; what a bias is added to has to be divided as well."""
+    constant = next((i for i in node.input if makers.row(i, columns) is not None), "")
+    if not constant:
+        return {}
+    found = _all_there({constant: makers.row(constant, columns)})
+    if node.op_type == "Mul":
+        return found
+    before = _foldable(makers, next(i for i in node.input if i != constant), 1, columns)
+    return {**before, **found} if before else {}
+
+
+def _all_there(found: Mapping[str, onnx.TensorProto | None]) -> dict[str, onnx.TensorProto]:
+    there = {name: tensor for name, tensor in found.items() if tensor is not None}
+    return there if len(there) == len(found) else {}

@@ -13,13 +13,16 @@ import onnx
 from pydantic import Field
 
 from edgekit.compress.quantize.calibration import first_samples, input_specs, observe
+from edgekit.compress.quantize.candidates import find_weights
 from edgekit.compress.quantize.equalize import equalise, links, unevenness
+from edgekit.compress.quantize.moments import observe_multipliers
 from edgekit.compress.quantize.observers import Method, Observation, Range
 from edgekit.compress.quantize.placement import Placement, place
 from edgekit.compress.quantize.plausible import doubts
 from edgekit.compress.quantize.pooling import pool_by_mean
 from edgekit.compress.quantize.qdq import Scheme, write_qdq
 from edgekit.compress.quantize.qoperator import to_qoperator
+from edgekit.compress.quantize.smooth import smooth_products
 from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepResult, Target, technique
 from edgekit.data.split import Split
 from edgekit.errors import CompressError
@@ -60,6 +63,8 @@ class StaticConfig(StepConfig):
         symmetric: Activations have their zero in the middle; TensorRT always gets it so.
         activations: "auto" is what the target's kernels are fast for.
         equalize: Bring channels of different size to one size first; "auto" does where they are uneven.
+        smooth: Move outlier channels of activations into the weights of products; "auto" does where no int8 node makes
+            the activation, which a multiplication would slow down.
         bias_correction: Take the shift that rounded weights put on means back in the biases.
         reduce_range: 7-bit weights, for CPUs whose u8 x s8 sums saturate; "auto" follows the target.
     """
@@ -71,6 +76,7 @@ class StaticConfig(StepConfig):
     symmetric: bool = False
     activations: Literal["auto", "uint8", "int8"] = "auto"
     equalize: bool | Literal["auto"] = "auto"
+    smooth: bool | Literal["auto"] = "auto"
     bias_correction: bool = True
     reduce_range: bool | Literal["auto"] = "auto"
 
@@ -117,6 +123,7 @@ class Plan:
         means: (channels,) means of the observed tensors.
         left: Nodes with weights that stay in float, and why.
         equalised: Tensors whose channels were rescaled.
+        smoothed: Inputs of products whose outlier channels went into the weights.
     """
 
     model: onnx.ModelProto
@@ -127,6 +134,7 @@ class Plan:
     means: dict[str, Array] = field(default_factory=dict)
     left: tuple[ExcludedNode, ...] = ()
     equalised: tuple[str, ...] = ()
+    smoothed: tuple[str, ...] = ()
 
 
 def plan_static(
@@ -149,6 +157,9 @@ def plan_static(
     if not placement.nodes:
         return Plan(model, placement, scheme, data, left=placement.left)
     model, equalised = equalise_if_uneven(model, data, config.equalize)
+    smoothed = smooth_if_noisy(model, placement, data, config.smooth)
+    if smoothed:
+        placement = place(model, excluded, small_entry=small_entry)
     seen = observe(model, data, placement.observed, work=work)
     for doubt in doubts(seen, {n.output[0] for n in model.graph.node if n.op_type == "Clip"}):
         warn(f"calibration data looks unlike what the model was trained on: {doubt}; is its preprocessing the same?")
@@ -156,7 +167,7 @@ def plan_static(
     placement, given_up = place_finite(model, excluded, ranges, small_entry)
     left = tuple(replace(n, reason=_OFF_LIMITS) if n.name in given_up else n for n in placement.left)
     means = {name: found.channel_mean for name, found in seen.items() if len(found.channel_mean)}
-    return Plan(model, placement, scheme, data, ranges, means, left, tuple(equalised))
+    return Plan(model, placement, scheme, data, ranges, means, left, tuple(equalised), smoothed)
 
 
 def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -177,6 +188,22 @@ def equalise_if_uneven(
     peaks = {name: found.channel_peak for name, found in seen.items()}
     uneven = {name: peak for name, peak in peaks.items() if wish is True or unevenness(peak) > _UNEVEN}
     return (equalise(model, uneven), sorted(uneven)) if uneven else (model, [])
+
+
+def smooth_if_noisy(
+    model: onnx.ModelProto, placement: Placement, data: Split, wish: bool | Literal["auto"]
+) -> tuple[str, ...]:
+    """Smooth the products that would be noisy, the model in place; the values that they read then."""
+    made = placement.nodes if wish == "auto" else frozenset[str]()
+    chosen = [w for w in find_weights(model) if wish and all(_reads_float(u.node, placement, made) for u in w.uses)]
+    seen = observe_multipliers(model, chosen, data, _PEAK_SAMPLES) if chosen else {}
+    after = smooth_products(model, chosen, seen)
+    return tuple(sorted(name for name, found in after.items() if found is not seen.get(name)))
+
+
+def _reads_float(node: onnx.NodeProto, placement: Placement, made: frozenset[str]) -> bool:
+    product = node.op_type in ("Gemm", "MatMul") and node.output[0] in placement.nodes
+    return product and node.input[0] not in made
 
 
 def scheme_for(config: StaticConfig, target: Target) -> Scheme:
@@ -234,4 +261,5 @@ def _details(plan: Plan, config: StaticConfig) -> dict[str, Any]:
         "calibration_method": config.calibration.method,
         "calibration_samples": len(plan.data),
         "equalised_tensors": len(plan.equalised),
+        "smoothed_tensors": len(plan.smoothed),
     }
