@@ -133,7 +133,7 @@ def test_data_lowers_the_error_and_agreement_is_told(tmp_path: Path):
     assert relative_error(logits(out), logits(path)) < before
     agreement = result.details["agreement"]
     assert agreement["proxy"]
-    assert agreement["n"] == 2 * 12
+    assert agreement["n"] == 4 * 12
     assert 0 < agreement["value"] <= 1
 
 
