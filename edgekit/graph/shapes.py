@@ -112,9 +112,9 @@ def _shapes_in(graph: onnx.GraphProto) -> dict[str, Dims]:
 
 
 def dims_of(value: onnx.ValueInfoProto) -> Dims:
-    """The declared dimensions of a tensor."""
+    """The declared dimensions of a tensor; -1, which Paddle's exporter writes for dynamic ones, has no name."""
     shape = value.type.tensor_type.shape.dim
-    return tuple(d.dim_value if d.HasField("dim_value") else d.dim_param for d in shape)
+    return tuple(d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else d.dim_param for d in shape)
 
 
 def _complete(shapes: Mapping[str, Dims]) -> dict[str, Dims]:

@@ -152,7 +152,8 @@ def brief(error: Exception, limit: int = 300) -> str:
 
 
 def _spec(argument: Any) -> TensorSpec:
-    shape = tuple(d if isinstance(d, int) else d or "" for d in argument.shape or ())
+    # Paddle's exporter writes -1 for what is dynamic
+    shape = tuple((d if d >= 0 else "") if isinstance(d, int) else d or "" for d in argument.shape or ())
     return TensorSpec(argument.name, numpy_dtype(argument.type), shape)
 
 

@@ -99,7 +99,7 @@ def scan_with_weights(rng: np.random.Generator) -> Entry:
     return Entry(model, arrays)
 
 
-@case()
+@case(least_ratio=3.0)
 def branch_in_a_loop_that_shadows(rng: np.random.Generator) -> Entry:
     """An If in a Loop; three scopes each define `w` and `h`, and the innermost reads the outermost's `v`."""
     text = """nested (float[batch, 40] x) => (float[batch, 1, 40] y) {

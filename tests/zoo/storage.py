@@ -79,6 +79,15 @@ def stale_and_wrong_shapes(rng: np.random.Generator) -> Entry:
 
 
 @case()
+def dynamic_dimension_of_minus_one(rng: np.random.Generator) -> Entry:
+    """The batch declared as -1, as Paddle's exporter writes it."""
+    entry = dense(rng)
+    for value in (entry.model.graph.input[0], entry.model.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_value = -1
+    return entry
+
+
+@case()
 def the_same_weights_twice(rng: np.random.Generator) -> Entry:
     """Two initializers of equal bytes, one stored raw and one as float_data, the second half of them unused."""
     text = """twins (float[batch, 1, 96] x) => (float[batch, 1, 96] y) {
@@ -104,7 +113,7 @@ def sparse_weights(rng: np.random.Generator) -> Entry:
     return entry
 
 
-@case()
+@case(least_ratio=3.2)
 def no_inputs(rng: np.random.Generator) -> Entry:
     """A graph of constants alone, too large to be folded into its result."""
     text = """constant (float[2, 64] start) => (float[1, 1, 4] y) {

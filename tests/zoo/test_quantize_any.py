@@ -15,12 +15,11 @@ import pytest
 from edgekit.compress import TECHNIQUES, OnnxStep
 from edgekit.data.split import Split
 from edgekit.errors import ModelError
-from edgekit.graph import probe, write
+from edgekit.graph import admit, probe, write
 from edgekit.graph.read import size_bytes
 from edgekit.ort import Session
 from edgekit.search.quantize import QuantizeReport, QuantizeRequest, quantize_model
 from edgekit.specs import Feeds
-from tests.conftest import ROOT  # noqa: F401  -- conftest's fixtures silence progress
 from tests.zoo import (  # noqa: F401  -- each module puts its builders into ZOO
     control_flow,
     convolutions,
@@ -33,7 +32,8 @@ from tests.zoo import (  # noqa: F401  -- each module puts its builders into ZOO
 )
 from tests.zoo.entry import METADATA, ZOO, Case, graph_model, inputs, weight
 
-METHODS = [t for t in TECHNIQUES.values() if t.kind == "quantize" and t.stage == "onnx"]
+# ONNX Runtime's CPU provider has next to no bfloat16 kernels; that method says so, and nothing is left to test here
+METHODS = [t for t in TECHNIQUES.values() if t.kind == "quantize" and t.stage == "onnx" and t.method != "bf16"]
 LEAST_COSINE = {"int4": 0.97}
 CASES = pytest.mark.parametrize("case", ZOO.values(), ids=list(ZOO))
 
@@ -83,6 +83,19 @@ def test_every_file_says_what_it_is(case: Case) -> None:
     assert model.SerializeToString() == case.entry().model.SerializeToString()
 
 
+@pytest.fixture
+def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prove files in this process: these tests load and run them anyway, and children would take most of the time."""
+
+    def in_this_process(path: Path, feeds: Feeds | None = None, **_: object) -> probe.Probe:
+        session = Session(path, threads=1)
+        return probe.Probe(feeds is not None and bool(session.run(feeds)), True)
+
+    for module in (admit, write):
+        monkeypatch.setattr(module, "probe_model", in_this_process)
+
+
+@pytest.mark.usefixtures("_one_process")
 @CASES
 def test_auto_gains_or_says_why_not(case: Case, tmp_path: Path) -> None:
     entry = case.entry()
@@ -102,17 +115,6 @@ def test_auto_gains_or_says_why_not(case: Case, tmp_path: Path) -> None:
         assert report.status == "ok", report.reason
         assert report.proof.size_ratio >= 0.8 * case.least_ratio
         assert report.proof.quality.after >= 0.99
-
-
-@pytest.fixture
-def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prove written files in this process: these tests load and run them anyway, and children take most of the time."""
-
-    def in_this_process(path: Path, feeds: Feeds | None = None, **_: object) -> probe.Probe:
-        session = Session(path, threads=1)
-        return probe.Probe(feeds is not None and bool(session.run(feeds)), True)
-
-    monkeypatch.setattr(write, "probe_model", in_this_process)
 
 
 @pytest.mark.usefixtures("_one_process")
@@ -211,7 +213,7 @@ def files_of(package: str, pattern: str) -> Sequence[Path]:
 @pytest.mark.parametrize(
     ("package", "pattern", "shapes"),
     [
-        ("rapidocr_onnxruntime", "models/*det*.onnx", {"x": (4, 3, 96, 160)}),
+        ("rapidocr_onnxruntime", "models/*det*.onnx", {"page": (4, 3, 96, 160)}),
         ("rapidocr_onnxruntime", "models/*cls*.onnx", {"x": (4, 3, 48, 192)}),
         ("rapidocr_onnxruntime", "models/*rec*.onnx", {"x": (4, 3, 48, 160)}),
         ("magika", "models/*/model.onnx", {"bytes": (4, 2048)}),
@@ -231,12 +233,25 @@ def test_files_of_packages(package: str, pattern: str, shapes: dict[str, tuple[i
     assert report.proof.quality.after >= 0.99
 
 
+def pages(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:  # type: ignore[type-arg]
+    """Paper with rows of dark strokes: a detector of text answers noise alone with noise."""
+    made = np.full(shape, 0.8, np.float32) + rng.standard_normal(shape).astype(np.float32) * 0.03
+    for page in made:
+        for top in range(8, shape[2] - 16, 24):
+            for left in np.cumsum(rng.integers(4, 12, shape[3] // 12)):
+                page[:, top : top + 12, left : left + 2] = -0.9
+                page[:, top + int(rng.integers(0, 10)), left : left + 6] = -0.9
+    return made
+
+
 def random_arrays(model: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
     """Random images, bytes, and sound at 16 kHz."""
     rng, kinds = np.random.default_rng(0), {s.name: s.dtype for s in Session(model, threads=1).inputs}
     made = {}
     for name, shape in shapes.items():
-        if name == "sr":
+        if name == "page":
+            made["x"] = pages(rng, shape)
+        elif name == "sr":
             made[name] = np.full(shape, 16000, kinds[name])
         elif kinds[name].startswith("int"):
             made[name] = rng.integers(0, 256, shape).astype(kinds[name])

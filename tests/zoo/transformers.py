@@ -160,7 +160,7 @@ def one_weight_for_embedding_and_head(rng: np.random.Generator) -> Entry:
     return Entry(graph_model(text, weights), arrays)
 
 
-@case()
+@case(least_ratio=3.0)
 def gemm_in_every_form(rng: np.random.Generator) -> Entry:
     """transA, transB, alpha, beta, no bias, a scalar bias, a matrix as bias."""
     text = """gemms (float[batch, 64] x) => (float[64, 1, 48] y) {
