@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from edgekit import __version__
+from edgekit.cli.command import INTERRUPTED
 
 app = typer.Typer(
     name="edgekit",
@@ -27,6 +28,9 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Version.")) -> None:
     pass
+
+
+__all__ = ["INTERRUPTED", "app", "main"]
 
 
 def main() -> None:
