@@ -7,12 +7,14 @@ import json
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import onnx
 
+from edgekit.compress.quantize.calibration_pass import CalibrationPass
 from edgekit.compress.quantize.observers import Method, Observation, Range
-from edgekit.data.split import Split
+from edgekit.data.split import Batch, Split
 from edgekit.errors import CompressError
 from edgekit.files import digest, write_json
 from edgekit.graph.stored import spec_of
@@ -60,6 +62,8 @@ def observe(
 ) -> dict[str, Observation]:
     """What every tensor held; every method's ranges follow from it without another pass.
 
+    With `work`, a pass that was interrupted goes on from the last samples that were put on disk.
+
     Raises:
         DataError: if the data does not fit the model.
         CompressError: for no tensors, or a tensor that the model does not have.
@@ -70,33 +74,40 @@ def observe(
     stored = None if work is None else work / f"calibration-{_key(proto, split, wanted)[:24]}.json"
     if stored is not None and stored.is_file():
         return _read(stored)
-    seen = _stream(proto, split, wanted, batch)
-    if stored is not None:
+    partial = None if stored is None else stored.with_suffix(".partial.json")
+    seen = _stream(proto, split, wanted, batch, partial)
+    if stored is not None and partial is not None:
         write_json(stored, {"format": _FORMAT, "tensors": {name: o.to_json() for name, o in seen.items()}})
+        partial.unlink(missing_ok=True)
     return seen
 
 
-def _stream(model: onnx.ModelProto, split: Split, wanted: list[str], batch: int) -> dict[str, Observation]:
+def _stream(
+    model: onnx.ModelProto, split: Split, wanted: list[str], batch: int, partial: Path | None
+) -> dict[str, Observation]:
     inputs = {i.name for i in model.graph.input}
     session = open_with_outputs(model, [t for t in wanted if t not in inputs])
     data = split.matched(session.inputs)
     groups, size = _groups(session, data, wanted, batch)
-    seen = {name: Observation() for name in wanted}
+    at = CalibrationPass.resumed(partial, wanted, [size, groups])
     runs = -(-len(data) // (1 if data.whole_feeds else size))
-    for number, group in enumerate(groups):
-        title = f"calibrate {number + 1}/{len(groups)}" if len(groups) > 1 else "calibrate"
-        _run_group(session, track(data.batches(session.inputs, size), title, total=runs), group, seen)
-    return seen
+    while at.group < len(groups):
+        title = f"calibrate {at.group + 1}/{len(groups)}" if len(groups) > 1 else "calibrate"
+        left = islice(data.batches(session.inputs, size), at.runs, None)
+        _run_group(session, track(left, title, total=runs - at.runs), groups[at.group], at)
+        at.next_group()
+    return at.seen
 
 
-def _run_group(session: Session, batches: Iterable, group: list[str], seen: dict[str, Observation]) -> None:  # type: ignore[type-arg]
+def _run_group(session: Session, batches: Iterable[Batch], group: list[str], at: CalibrationPass) -> None:
     computed = [name for name in group if name not in {i.name for i in session.inputs}]
     for part in batches:
         for name in set(group) - set(computed):
-            seen[name].update(part.feeds[name])
+            at.seen[name].update(part.feeds[name])
         if computed:
             for name, array in zip(computed, session.run(part.feeds, computed), strict=True):
-                seen[name].update(array)
+                at.seen[name].update(array)
+        at.add_run(part.n)
 
 
 def open_with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> Session:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekit.compress.quantize import calibration
+from edgekit.compress.quantize import calibration, calibration_pass
 from edgekit.compress.quantize.calibration import calibrate, first_samples, input_specs, observe
 from edgekit.data.split import Split
 from edgekit.errors import CompressError, DataError
@@ -103,3 +104,54 @@ def test_the_observed_model_stays_as_it_was() -> None:
     before = model.SerializeToString(deterministic=True)
     observe(model, images(2), ["relu1"])
     assert model.SerializeToString(deterministic=True) == before
+
+
+class _Stopped(calibration.Session):
+    """A session that counts the samples it runs, and stops as Ctrl-C would."""
+
+    samples: list[int] = []  # noqa: RUF012
+    stop_after = 10**9
+
+    def run(self, feeds: dict[str, np.ndarray], outputs: list[str] | None = None) -> list[np.ndarray]:
+        if len(self.samples) >= _Stopped.stop_after:
+            raise KeyboardInterrupt
+        self.samples.append(len(feeds["image"]))
+        return super().run(feeds, outputs)
+
+
+@pytest.mark.parametrize("room", [1 << 26, 40_000])
+def test_an_interrupted_pass_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    model, data, names = mobile_block(), images(24), ["image", "relu1", "relu3", "add7"]
+    monkeypatch.setattr(calibration, "GROUP_BYTES", room)
+    monkeypatch.setattr(calibration_pass, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(calibration_pass, "_LEAST_PAUSE", 0)
+    monkeypatch.setattr(calibration, "Session", _Stopped)
+    whole = observe(model, data, names, batch=4)
+    runs_of_whole = list(_Stopped.samples)
+    _Stopped.samples.clear()
+
+    monkeypatch.setattr(_Stopped, "stop_after", 4)  # one measures sizes, three observe
+    with pytest.raises(KeyboardInterrupt):
+        observe(model, data, names, batch=4, work=tmp_path)
+    (partial,) = tmp_path.glob("calibration-*.partial.json")
+    stored = json.loads(partial.read_text())
+    assert stored["runs"] == 3
+    assert stored["samples"] == sum(_Stopped.samples[1:4])
+    _Stopped.samples.clear()
+
+    monkeypatch.setattr(_Stopped, "stop_after", 10**9)
+    resumed = observe(model, data, names, batch=4, work=tmp_path)
+    assert len(_Stopped.samples) == len(runs_of_whole) - 3, "what was seen is not run again"
+    _Stopped.samples.clear()
+    assert {n: o.to_json() for n, o in resumed.items()} == {n: o.to_json() for n, o in whole.items()}
+    assert not list(tmp_path.glob("*.partial.json"))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"plan": [1], "group": 0, "runs": 1, "samples": 1, "tensors": {}}'])
+def test_a_damaged_partial_table_is_no_reason_to_stop(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "partial.json"
+    file.write_text(text)
+    at = calibration_pass.CalibrationPass.resumed(file, ["a"], [1])
+    assert (at.group, at.runs, at.seen["a"].limit) == (0, 0, 0.0)
