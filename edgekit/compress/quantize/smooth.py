@@ -9,7 +9,7 @@ it predicts, and products that gain little are left alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +58,7 @@ def smooth_products(
         factor = _choose_factor(group)
         if factor is None:
             continue
-        value = _divide(model, group, factor, names)
+        value = divide_value(model, group.value, {w.uses[0].node.name for w in group.weights}, factor, names)
         for weight in group.weights:
             weight.uses[0].node.input[0] = value
             scaled = from_matrices(weight, as_matrices(weight, weight.values) * factor)
@@ -108,20 +108,30 @@ def predicted_noise(weight: Array, seen: Observed) -> float:
     return from_activation + float(np.square(steps).sum() / 12 * np.trace(seen.second[0]))
 
 
-def _divide(model: onnx.ModelProto, group: _Group, factor: Array, names: Names) -> str:
-    """The name of x / s: folded into what makes x, if nobody else reads it, else made by a new Mul."""
-    readers = {w.uses[0].node.name for w in group.weights}
-    constants = _foldable(_Makers(model.graph), group.value, len(readers), len(factor))
+def divide_value(model: onnx.ModelProto, value: str, readers: Collection[str], factor: Array, names: Names) -> str:
+    """Divide what some nodes read by a factor a column: in what makes it, if nobody else reads it, else by a new Mul.
+
+    Args:
+        model: Changed in place.
+        value: A value of the main graph, columns along its last axis.
+        readers: Names of the nodes that shall read x / factor, each once.
+        factor: (columns,).
+        names: For the Mul.
+
+    Returns:
+        The name of x / factor, which the readers have to be told.
+    """
+    constants = _foldable(_Makers(model.graph), value, len(readers), len(factor))
     if constants:
         for name, tensor in constants.items():
             values = numpy_helper.to_array(tensor)
             tensor.CopyFrom(numpy_helper.from_array((values / factor).astype(values.dtype), name))
-        return group.value
-    scale, value = names.fresh("d"), names.fresh("x")
+        return value
+    scale, divided = names.fresh("d"), names.fresh("x")
     model.graph.initializer.append(numpy_helper.from_array((1 / factor).astype(np.float32), scale))
     first = next(i for i, n in enumerate(model.graph.node) if n.name in readers)
-    model.graph.node.insert(first, helper.make_node("Mul", [group.value, scale], [value], name=names.fresh("Smooth")))
-    return value
+    model.graph.node.insert(first, helper.make_node("Mul", [value, scale], [divided], name=names.fresh("Smooth")))
+    return divided
 
 
 class _Makers:
