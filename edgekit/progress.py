@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,11 +24,16 @@ def is_quiet() -> bool:
     return _quiet
 
 
+def color_system() -> Literal["auto"] | None:
+    """What Rich may style with: nothing at all where NO_COLOR is set, not even bold."""
+    return None if os.environ.get("NO_COLOR") else "auto"
+
+
 def console() -> Console:
-    """A console on stderr; NO_COLOR and dumb terminals are honoured by Rich."""
+    """A console on stderr; dumb terminals are honoured by Rich."""
     from rich.console import Console
 
-    return Console(stderr=True, quiet=_quiet, highlight=False, soft_wrap=True)
+    return Console(stderr=True, quiet=_quiet, highlight=False, soft_wrap=True, color_system=color_system())
 
 
 def note(text: str, style: str | None = None) -> None:
@@ -41,7 +47,9 @@ def warn(text: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    Console(stderr=True, highlight=False, soft_wrap=True).print(Text("warning:", "yellow"), Text(text))
+    Console(stderr=True, highlight=False, soft_wrap=True, color_system=color_system()).print(
+        Text("warning:", "yellow"), Text(text)
+    )
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:

@@ -57,9 +57,11 @@ def emit(value: Any, table: Callable[[], RenderableType] | None = None) -> None:
         return
     from rich.console import Console
 
+    from edgekit.progress import color_system
+
     answer = table() if table else value
     plain = isinstance(answer, str)
-    Console(highlight=False).print(answer, soft_wrap=plain, markup=not plain)
+    Console(highlight=False, color_system=color_system()).print(answer, soft_wrap=plain, markup=not plain)
 
 
 def refuse(reason: str) -> NoReturn:
