@@ -5,6 +5,7 @@ Source: Jacob et al. 2018, arXiv:1712.05877; Nagel et al. 2021, arXiv:2106.08295
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -44,12 +45,13 @@ class CalibrationConfig(StepConfig):
 
     Attributes:
         samples: How many samples are looked at, evenly spread over the data.
-        method: How a range is chosen from what was seen.
+        method: How a range is chosen from what was seen; "auto" is "mse", but "minmax" for what a product reads from a
+            float operator: a transformer's few large channels are what its weights rely on.
         percentile: Share of the values inside the range, in percent; for "percentile".
     """
 
     samples: int = Field(512, ge=1)
-    method: Method = "mse"
+    method: Method | Literal["auto"] = "auto"
     percentile: float = Field(99.99, gt=50, le=100)
 
 
@@ -163,7 +165,7 @@ def plan_static(
     seen = observe(model, data, placement.observed, work=work)
     for doubt in doubts(seen, {n.output[0] for n in model.graph.node if n.op_type == "Clip"}):
         warn(f"calibration data looks unlike what the model was trained on: {doubt}; is its preprocessing the same?")
-    ranges = choose_ranges(seen, config.calibration, scheme)
+    ranges = choose_ranges(seen, config.calibration, scheme, from_float_to_products(model, placement))
     placement, given_up = place_finite(model, excluded, ranges, small_entry)
     left = tuple(replace(n, reason=_OFF_LIMITS) if n.name in given_up else n for n in placement.left)
     means = {name: found.channel_mean for name, found in seen.items() if len(found.channel_mean)}
@@ -194,16 +196,26 @@ def smooth_if_noisy(
     model: onnx.ModelProto, placement: Placement, data: Split, wish: bool | Literal["auto"]
 ) -> tuple[str, ...]:
     """Smooth the products that would be noisy, the model in place; the values that they read then."""
-    made = placement.nodes if wish == "auto" else frozenset[str]()
-    chosen = [w for w in find_weights(model) if wish and all(_reads_float(u.node, placement, made) for u in w.uses)]
+    read = from_float_to_products(model, placement, everything=wish is True)
+    readers = {n.output[0] for n in model.graph.node if is_product(n, placement) and n.input[0] in read}
+    chosen = [w for w in find_weights(model) if wish and all(u.node.output[0] in readers for u in w.uses)]
     seen = observe_multipliers(model, chosen, data, _PEAK_SAMPLES) if chosen else {}
     after = smooth_products(model, chosen, seen)
     return tuple(sorted(name for name, found in after.items() if found is not seen.get(name)))
 
 
-def _reads_float(node: onnx.NodeProto, placement: Placement, made: frozenset[str]) -> bool:
-    product = node.op_type in ("Gemm", "MatMul") and node.output[0] in placement.nodes
-    return product and node.input[0] not in made
+def is_product(node: onnx.NodeProto, placement: Placement) -> bool:
+    """Whether a node is a matrix product that runs in int8."""
+    return node.op_type in ("Gemm", "MatMul") and node.output[0] in placement.nodes
+
+
+def from_float_to_products(model: onnx.ModelProto, placement: Placement, *, everything: bool = False) -> frozenset[str]:
+    """What int8 products read from float operators, as in transformers; or everything that they read."""
+    integer = placement.nodes | set(placement.clipped)
+    made = {o for n in model.graph.node for o in n.output} - integer
+    return frozenset(
+        n.input[0] for n in model.graph.node if is_product(n, placement) and (everything or n.input[0] in made)
+    )
 
 
 def scheme_for(config: StaticConfig, target: Target) -> Scheme:
@@ -221,10 +233,18 @@ def scheme_for(config: StaticConfig, target: Target) -> Scheme:
     )
 
 
-def choose_ranges(seen: dict[str, Observation], calibration: CalibrationConfig, scheme: Scheme) -> dict[str, Range]:
-    """The range of every observed tensor."""
+def choose_ranges(
+    seen: dict[str, Observation], calibration: CalibrationConfig, scheme: Scheme, whole: Collection[str] = ()
+) -> dict[str, Range]:
+    """The range of every observed tensor; "auto" leaves nothing of those in `whole` outside."""
+
+    def method(name: str) -> Method:
+        if calibration.method != "auto":
+            return calibration.method
+        return "minmax" if name in whole else "mse"
+
     return {
-        name: found.range(calibration.method, percentile=calibration.percentile, symmetric=scheme.symmetric)
+        name: found.range(method(name), percentile=calibration.percentile, symmetric=scheme.symmetric)
         for name, found in seen.items()
     }
 

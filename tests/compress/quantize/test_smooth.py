@@ -6,10 +6,11 @@ import numpy as np
 import onnx
 import pytest
 
+from edgekit.compress.quantize.calibration import observe
 from edgekit.compress.quantize.candidates import find_weights
 from edgekit.compress.quantize.moments import Observed, observe_multipliers
 from edgekit.compress.quantize.smooth import predicted_noise, smooth_products
-from edgekit.compress.quantize.static import StaticConfig, plan_static, quantize_static
+from edgekit.compress.quantize.static import CalibrationConfig, StaticConfig, plan_static, quantize_static
 from edgekit.compress.technique import OnnxStep
 from edgekit.data.split import Split
 from edgekit.graph.normalise import normalise
@@ -147,6 +148,25 @@ def test_static_places_the_multiplication_before_the_pair() -> None:
     assert made.output[0] in plan.placement.tensors
     assert plan.smoothed == (made.output[0],)
     assert len(plan.placement.nodes) == 3
+
+
+def test_nothing_is_put_between_two_products_in_int8() -> None:
+    rng, gain = np.random.default_rng(0), outliers(np.random.default_rng(1))
+    net = Net(x=("batch", WIDTH))
+    hidden = net.add("Relu", net.add("Gemm", "x", normal(rng, WIDTH, WIDTH) * gain, normal(rng, WIDTH) * gain))
+    model = net.model(net.add("Gemm", hidden, normal(rng, WIDTH, WIDTH) / gain[:, None], normal(rng, WIDTH)))
+    assert plan_static(StaticConfig(equalize=False), model, data()).smoothed == ()
+    assert plan_static(StaticConfig(equalize=False, smooth=True), model, data()).smoothed
+
+
+def test_products_between_float_operators_clip_nothing() -> None:
+    plan = plan_static(StaticConfig(smooth=False), branches("LayerNormalization"), data())
+    (value,) = plan.placement.tensors
+    seen = observe(plan.model, plan.data, [value])[value]
+    assert (plan.ranges[value].low, plan.ranges[value].high) == (seen.low, seen.high)
+    asked = StaticConfig(smooth=False, calibration=CalibrationConfig(method="percentile", percentile=99))
+    clipped = plan_static(asked, branches("LayerNormalization"), data()).ranges[value]
+    assert clipped.high < seen.high
 
 
 def test_an_excluded_product_is_not_touched() -> None:
