@@ -72,10 +72,19 @@ def cpu_flags() -> frozenset[str]:
 
 def cpu_features() -> dict[str, bool]:
     """Which of the instruction sets that matter to quantised kernels this CPU has."""
-    flags, machine = cpu_flags(), platform.machine().lower()
-    arm = machine in ("aarch64", "arm64")
+    flags, arm = cpu_flags(), is_arm()
     wanted = [f for f in _FEATURES if f.startswith(("asimd", "i8mm")) == arm]
     return {_FEATURES[f]: f in flags for f in wanted}
+
+
+def is_arm() -> bool:
+    """Whether this is a 64-bit ARM machine."""
+    return platform.machine().lower() in ("aarch64", "arm64")
+
+
+def has_vnni() -> bool:
+    """Whether this x86 CPU adds products of 8-bit integers in 32 bits, by any of the three extensions that do."""
+    return bool({"avx512_vnni", "avx_vnni", "amx_int8"} & cpu_flags())
 
 
 @cache

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from edgekit.compress import Target
     from edgekit.search import QuantizeReport
+    from edgekit.search.proof import Latency
 
 
 def register(app: typer.Typer) -> None:
@@ -82,13 +83,10 @@ def _table(report: QuantizeReport, out: Path) -> Table:
     table = Table(title=f"{out}: {report.status}, {report.method}", title_justify="left", caption=report.reason)
     for column in ("", "before", "after", "change"):
         table.add_column(column, justify="left" if not column else "right")
-    interval = latency.ci95
-    sure = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
     table.add_row(
         "size", human_bytes(proof.size_before), human_bytes(proof.size_after), f"{proof.size_ratio:.2f}x smaller"
     )
-    gain = f"{latency.speedup:.2f}x as fast{sure}"
-    table.add_row("latency", f"{latency.before:.3f} ms", f"{latency.after:.3f} ms", gain)
+    table.add_row("latency", *_latency_cells(latency))
     name = f"{quality.name}{' (proxy, no labels)' if quality.proxy else ''}"
     table.add_row(
         name, f"{quality.before:.4f}", f"{quality.after:.4f}", f"{0.0 - quality.drop:+.4f} on {quality.n} samples"
@@ -97,6 +95,14 @@ def _table(report: QuantizeReport, out: Path) -> Table:
     for attempt in report.attempts if len(report.attempts) > 1 else ():
         table.add_row(f"tried {attempt.candidate.name}", "", "", attempt.outcome)
     return table
+
+
+def _latency_cells(latency: Latency) -> tuple[str, str, str]:
+    if latency.before is None or latency.after is None or latency.speedup is None:
+        return "-", "-", latency.verdict
+    interval = latency.ci95
+    sure = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
+    return f"{latency.before:.3f} ms", f"{latency.after:.3f} ms", f"{latency.speedup:.2f}x as fast{sure}"
 
 
 def _reasons(report: QuantizeReport) -> str:

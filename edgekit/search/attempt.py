@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgekit.compress import TECHNIQUES, ExcludedNode, OnnxStep, StepResult
+from edgekit.compress.quantize.qoperator import to_qoperator
+from edgekit.compress.quantize.static import StaticConfig
 from edgekit.errors import EdgekitError
 from edgekit.files import sha256_of
+from edgekit.graph.read import read_model, size_bytes
+from edgekit.graph.write import write_model
 from edgekit.recipe.model import step_name
 from edgekit.search.candidates import Candidate
 from edgekit.search.proof import Judge, Latency, Proof, Quality
 from edgekit.search.request import DEFAULT_FLOOR, DEFAULT_RELATIVE_FLOOR, QuantizeRequest
 from edgekit.steps import StepStore
+
+_INTEGER_OPERATORS = ("cpu", "cpu-no-vnni", "arm")
+_WORTH_ANOTHER_FORM = 0.98  # of the size; standard pairs are worth more than the last percents
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,33 @@ class Bench:
         outcome = objection_to_quality(quality, self.request) or objection(proof) or "good"
         return Attempt(candidate, file, outcome, proof, result.reason, result.excluded_nodes, result.details)
 
+    def on_integers(self, pairs: Attempt) -> Attempt | None:
+        """A good static attempt as operators on integers, which take less room than pairs; None where it is no gain.
+
+        ONNX Runtime makes the same operators of both forms, so the metric is measured again only where the answers
+        differ.
+        """
+        if self.request.target not in _INTEGER_OPERATORS:
+            return None
+        try:
+            return self._on_integers(pairs)
+        except EdgekitError as error:  # the pairs are good as they are
+            return Attempt(_as_integers(pairs.candidate), None, f"failed: {error}")
+
+    def _on_integers(self, pairs: Attempt) -> Attempt | None:
+        if pairs.file is None or pairs.proof is None:
+            return None
+        file = pairs.file.with_name(f"{pairs.file.stem}.integers.onnx")
+        write_model(to_qoperator(read_model(pairs.file)), file)
+        if size_bytes(file) > _WORTH_ANOTHER_FORM * size_bytes(pairs.file):
+            return None
+        alike = self.judge.answers_alike(pairs.file, file)
+        proof = self.judge.proof(file, pairs.proof.quality if alike else None)
+        outcome = objection_to_quality(proof.quality, self.request) or objection(proof) or "good"
+        details = {**pairs.details, "format": "qoperator"}
+        candidate = _as_integers(pairs.candidate)
+        return replace(pairs, candidate=candidate, file=file, outcome=outcome, proof=proof, details=details)
+
     def quality_of(self, candidate: Candidate, excluded: frozenset[str], tag: str) -> Quality:
         """Only the metric of a candidate with some nodes left in float: what a search over nodes looks at."""
         name = candidate.name.replace(" + ", "-") + tag
@@ -122,6 +156,13 @@ class Bench:
         return StepResult(bool(changed), said, results[0].excluded_nodes, details)
 
 
+def _as_integers(candidate: Candidate) -> Candidate:
+    steps = tuple(
+        s.model_copy(update={"format": "qoperator"}) if isinstance(s, StaticConfig) else s for s in candidate.steps
+    )
+    return replace(candidate, name=f"{candidate.name}, qoperator", steps=steps)
+
+
 def _with_interval(stored: Mapping[str, Any]) -> dict[str, Any]:
     """What JSON made a list of was a pair."""
     interval = stored["ci95"]
@@ -142,7 +183,7 @@ def objection_to_quality(quality: Quality, request: QuantizeRequest) -> str:
 
 def objection(proof: Proof) -> str:
     """Why a candidate that keeps the metric may still not be chosen, or ""."""
-    if proof.latency.slower:
+    if proof.latency.slower and proof.latency.speedup is not None:
         return f"slower than the original ({proof.latency.speedup:.2f}x as fast)"
     if proof.size_after >= proof.size_before:
         return "not smaller than the original"

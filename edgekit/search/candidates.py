@@ -12,8 +12,6 @@ from edgekit.errors import CompressError, unknown
 from edgekit.graph.read import every_node, read_structure
 from edgekit.search.request import AUTO, QuantizeRequest
 
-_NVIDIA = ("cuda", "tensorrt")
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -42,19 +40,26 @@ def candidates(request: QuantizeRequest, *, is_language_model: bool) -> list[Can
             methods = [t.method for t in TECHNIQUES.values() if t.kind == "quantize"]
             raise CompressError(unknown("method", request.method, [AUTO, *methods]))
         return [_chain(request.method)]
-    if is_language_model and request.target not in _NVIDIA:
+    if request.target == "cuda":
+        return [_chain("fp16"), _chain("dynamic"), _chain("weights", fallback=True)]
+    if is_language_model and request.target != "tensorrt":
         return [_chain("int4"), _chain("dynamic", fallback=True), _chain("weights", fallback=True)]
     return list(_applicable(_operators(request.model), request.target, request.calibration is not None))
 
 
 def _applicable(ops: Counter[str], target: Target, has_calibration: bool) -> Iterator[Candidate]:
-    """By what dominates the graph: convolutions want static int8, matrix products and LSTMs dynamic."""
+    """By what dominates the graph: convolutions want static int8, matrix products and LSTMs dynamic.
+
+    Graphics processors compute in float what is stored as int8, so there weights alone are the last resort.
+    """
     products = ops["MatMul"] + ops["Gemm"] + ops["Attention"] + ops["MultiHeadAttention"]
     if has_calibration and (ops["Conv"] or products):
         yield _chain("static", "weights")
-    if (products or ops["LSTM"]) and target not in _NVIDIA:
+    if target == "tensorrt":
+        yield _chain("fp16")
+    elif products or ops["LSTM"]:
         yield _chain("dynamic")
-    yield _chain("weights")
+    yield _chain("weights", fallback=target == "tensorrt")
 
 
 def _operators(model: Path) -> Counter[str]:

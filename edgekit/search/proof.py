@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ from edgekit.evaluate import agreement, paired_drop, scores
 from edgekit.graph.feeds import elements_of_sequences, generate_feeds, guessed_shapes
 from edgekit.graph.read import read_structure, size_bytes
 from edgekit.ort import Session
+from edgekit.search.place import Place
 from edgekit.specs import Array, TensorSpec
 from edgekit.tasks.metrics import Metric, find_metric
 
 _GENERATED = 16
 _PROXY_SAMPLES = 128
 _LANGUAGE_SAMPLES = 8
+_ALIKE_SAMPLES = 16
 _VOCABULARY = 1000
 
 
@@ -63,19 +65,34 @@ class Quality:
 
 @dataclass(frozen=True)
 class Latency:
-    """Two models measured in turns; what `bench.compare_latency` found, as it can be stored."""
+    """Two models measured in turns; what `bench.compare_latency` found, as it can be stored.
 
-    before: float
-    after: float
-    speedup: float
+    Attributes:
+        before: Median of the original in ms; None where the target's provider is not on this machine.
+        after: Of the candidate.
+        speedup: How many times as fast the candidate is.
+        ci95: 95 % interval of the speed-up; None where it is not known.
+        verdict: What may be said of it, or why nothing was measured.
+        provider: Short name of the provider that it was, or would have been, measured with.
+    """
+
+    before: float | None
+    after: float | None
+    speedup: float | None
     ci95: tuple[float, float] | None
     verdict: str
+    provider: str = "cpu"
 
     @classmethod
     def of(cls, found: LatencyComparison) -> Latency:
         """Keep what a report needs."""
         gain = found.speedup
-        return cls(found.before_ms, found.after_ms, gain.ratio, gain.ci95, str(found.verdict))
+        return cls(found.before_ms, found.after_ms, gain.ratio, gain.ci95, str(found.verdict), found.provider)
+
+    @classmethod
+    def unmeasured(cls, place: Place) -> Latency:
+        """What is known of latency on a target that is not here: nothing."""
+        return cls(None, None, None, None, place.verdict, place.provider)
 
     @property
     def slower(self) -> bool:
@@ -99,8 +116,8 @@ class Proof:
 
     @property
     def gain(self) -> float:
-        """Times smaller times faster."""
-        return self.size_ratio * self.latency.speedup
+        """Times smaller times faster; only times smaller where latency was not measured."""
+        return self.size_ratio * (self.latency.speedup or 1.0)
 
     def as_dict(self) -> dict[str, Any]:
         """As the contract of `quantize --json` names it."""
@@ -123,6 +140,7 @@ class Judge:
         calibration: Data without labels; inputs are generated where there is none either.
         threads: For latency.
         seconds: Measuring time of each of a pair.
+        place: Where latency is measured; metrics are computed on the CPU.
     """
 
     original: Path
@@ -131,6 +149,7 @@ class Judge:
     calibration: Split | None = None
     threads: int | None = None
     seconds: float = 1.0
+    place: Place = field(default_factory=Place)
 
     @cached_property
     def session(self) -> Session:
@@ -175,10 +194,22 @@ class Judge:
         return Quality(metric.name, *values, drop.value, drop.ci95, proxy, drop.n, data.name, metric.binary)
 
     def latency(self, candidate: Path) -> Latency:
-        """Both in turns on one sample."""
+        """Both in turns on one sample, where the target's provider is on this machine."""
+        if self.place.absence:
+            return Latency.unmeasured(self.place)
         feeds = next(iter(self.unlabelled.batches(self.session.inputs, 1))).feeds
-        found = compare_latency(self.original, candidate, feeds, threads=self.threads, seconds=self.seconds)
-        return Latency.of(found)
+        how: dict[str, Any] = {"threads": self.threads, "seconds": self.seconds, "provider": self.place.provider}
+        return Latency.of(compare_latency(self.original, candidate, feeds, **how))
+
+    def answers_alike(self, one: Path, other: Path) -> bool:
+        """Whether two candidates give the same bits on a few samples."""
+        data = self.unlabelled.take(_ALIKE_SAMPLES)
+        sessions = [Session(path, threads=self.threads) for path in (one, other)]
+        for batch in data.batches(self.session.inputs, _ALIKE_SAMPLES):
+            answers = [session.run(batch.feeds) for session in sessions]
+            if not all(np.array_equal(a, b) for a, b in zip(*answers, strict=True)):
+                return False
+        return True
 
     def proof(self, candidate: Path, quality: Quality | None = None, latency: Latency | None = None) -> Proof:
         """All of it; `quality` and `latency` where they are known already."""

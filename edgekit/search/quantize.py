@@ -24,6 +24,7 @@ from edgekit.progress import note
 from edgekit.search.attempt import Attempt, Bench, objection_to_quality
 from edgekit.search.candidates import candidates
 from edgekit.search.partial import Ranking, fewest, rank_nodes
+from edgekit.search.place import Place, place_of
 from edgekit.search.proof import Judge, Proof, Quality
 from edgekit.search.request import AUTO, QuantizeRequest
 from edgekit.search.shift import warn_of_shift
@@ -89,7 +90,13 @@ def quantize_model(request: QuantizeRequest) -> QuantizeReport:
     refuse_non_finite(admit_model(request.model), request.model)
     warn_of_shift(request.calibration, request.evaluation)
     judge = Judge(
-        request.model, request.evaluation, request.metric, request.calibration, request.threads, request.seconds
+        request.model,
+        request.evaluation,
+        request.metric,
+        request.calibration,
+        request.threads,
+        request.seconds,
+        place_of(request.target),
     )
     for data in (request.calibration, request.evaluation, request.test):
         if data is not None:
@@ -103,7 +110,7 @@ def quantize_model(request: QuantizeRequest) -> QuantizeReport:
             best.proof if best and best.proof else judge.proof(request.model)
         )  # may fail: before anything is written
         copy_model(best.file if best and best.file else request.model, request.out)
-    return _report(request, proof, attempts, best, started)
+    return _report(request, judge.place, proof, attempts, best, started)
 
 
 def _try_all(bench: Bench, chosen: Sequence[Any]) -> list[Attempt]:
@@ -114,10 +121,23 @@ def _try_all(bench: Bench, chosen: Sequence[Any]) -> list[Attempt]:
         attempt = bench.attempt(candidate)
         if attempt.lost_accuracy and isinstance(candidate.steps[0], StaticConfig):
             attempt = _keep_in_float(bench, attempt) or attempt
-        if attempt.good and attempt.file and attempt is _best([*attempts, attempt], bench.request):
-            copy_model(attempt.file, bench.request.out)
-        attempts.append(attempt)
+        _keep(bench, attempts, attempt)
+        integers = bench.on_integers(attempt) if _may_change_form(attempt, bench.request) else None
+        if integers is not None:
+            _keep(bench, attempts, integers)
     return attempts
+
+
+def _keep(bench: Bench, attempts: list[Attempt], attempt: Attempt) -> None:
+    """Add an attempt; the best so far is at the output."""
+    attempts.append(attempt)
+    if attempt.good and attempt.file and attempt is _best(attempts, bench.request):
+        copy_model(attempt.file, bench.request.out)
+
+
+def _may_change_form(attempt: Attempt, request: QuantizeRequest) -> bool:
+    static = isinstance(attempt.candidate.steps[0], StaticConfig)
+    return request.method == AUTO and attempt.good and static
 
 
 def _keep_in_float(bench: Bench, failed: Attempt) -> Attempt | None:
@@ -148,8 +168,10 @@ def _with_trace(found: Attempt, failed: Attempt, ranking: Ranking, count: int, s
     if found.proof is None or failed.proof is None:
         return found
     points = failed.proof.quality.drop - found.proof.quality.drop
-    slower_ms = found.proof.latency.after - failed.proof.latency.after
-    said = f"{count} nodes cost {points:.4g} of {found.proof.quality.name}; in float they cost {slower_ms:+.3f} ms"
+    said = f"{count} nodes cost {points:.4g} of {found.proof.quality.name}"
+    before_ms, after_ms = failed.proof.latency.after, found.proof.latency.after
+    if before_ms is not None and after_ms is not None:
+        said += f"; in float they cost {after_ms - before_ms:+.3f} ms"
     noise = dict(ranking.nodes[:count])
     excluded = tuple(
         replace(n, reason=f"in int8 it puts noise of {noise[n.name]:.2g} of the signal's power into the outputs")
@@ -181,7 +203,7 @@ def _best(attempts: Sequence[Attempt], request: QuantizeRequest) -> Attempt | No
 
 
 def _report(
-    request: QuantizeRequest, proof: Proof, attempts: list[Attempt], best: Attempt | None, started: float
+    request: QuantizeRequest, place: Place, proof: Proof, attempts: list[Attempt], best: Attempt | None, started: float
 ) -> QuantizeReport:
     if best is None or best.proof is None:
         reason = "; ".join(f"{a.candidate.name}: {a.outcome}" for a in attempts)
@@ -192,7 +214,7 @@ def _report(
     return QuantizeReport(
         status=status,
         method=method,
-        reason=reason,
+        reason="; ".join(filter(None, [reason, place.said])),
         proof=proof,
         test=_test_quality(request),
         excluded_nodes=best.excluded if best else (),
