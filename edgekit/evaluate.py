@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -85,41 +84,6 @@ def paired_drop(metric: Metric, before: Array, after: Array) -> Drop:
     difference = (before - after) if metric.higher_is_better else (after - before)
     half = Z_95 * float(difference.std(ddof=1)) / float(np.sqrt(len(difference)))
     return Drop(value, (value - half, value + half), len(before))
-
-
-def agreement_metric(outputs: Sequence[Array]) -> str:
-    """What to call the agreement of two models with these outputs: of classes where there are classes, else cosine."""
-    first = outputs[0]
-    classes = first.ndim >= 2 and first.dtype.kind == "f" and 2 <= first.shape[-1] <= 1_000_000 and first.ndim <= 3
-    return "agreement" if classes and first.ndim == 2 else "cosine"
-
-
-def agreement(reference: Runner, candidate: Runner, split: Split, *, batch: int = BATCH) -> MetricValue:
-    """How far a candidate gives the reference's answers, without labels; marked as a proxy.
-
-    For outputs (n, classes) it is the share of equal arg-max; for every other output the mean cosine of the outputs
-    of one sample. 1.0 is full agreement.
-    """
-    data = split.matched(reference.inputs)
-    found, name = [], "agreement"
-    for part in track(data.batches(reference.inputs, batch), f"compare on {split.name}", total=-(-len(data) // batch)):
-        wanted, got = reference.run(part.feeds), candidate.run(part.feeds)
-        name = agreement_metric(wanted)
-        if name == "agreement":
-            found.append((wanted[0].argmax(-1) == got[0].argmax(-1)).astype(np.float64)[: part.n])
-        else:
-            found.append(_cosine(wanted[0], got[0], part.n))
-    metric = Metric(name, True, "", lambda o, y, f: np.empty(0), needs_labels=False, binary=name == "agreement")
-    return replace(summarise(metric, np.concatenate(found)), proxy=True)
-
-
-def _cosine(a: Array, b: Array, n: int) -> Array:
-    batched = a.ndim > 0 and a.shape[0] >= n
-    x = (a[:n].reshape(n, -1) if batched else a.reshape(1, -1)).astype(np.float64)
-    y = (b[:n].reshape(n, -1) if batched else b.reshape(1, -1)).astype(np.float64)
-    norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
-    same = (x == y).all(axis=1)
-    return np.where(same, 1.0, np.divide((x * y).sum(axis=1), norms, out=np.zeros(len(x)), where=norms > 0))
 
 
 def _head(array: Array, n: int) -> Array:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from edgekit.data import load_split
 from edgekit.data.split import Split
 from edgekit.errors import DataError
-from edgekit.evaluate import agreement, agreement_metric, evaluate, paired_drop, scores
+from edgekit.evaluate import evaluate, paired_drop, scores
 from edgekit.ort import Session
 from edgekit.specs import Array, Feeds, TensorSpec
 from edgekit.tasks import find_metric
@@ -81,29 +80,3 @@ def test_paired_drop_against_numpy() -> None:
 def test_paired_drop_of_equal_scores_is_exactly_nothing() -> None:
     same = np.ones(10)
     assert paired_drop(TOP1, same, same).as_dict() == {"value": 0.0, "ci95": (0.0, 0.0), "n": 10}
-
-
-def test_agreement_with_itself_and_with_its_negative() -> None:
-    split = Split("s", {"x": X})
-    assert agreement(Linear(WEIGHT), Linear(WEIGHT), split).value == 1.0
-    other = agreement(Linear(WEIGHT), Linear(-WEIGHT), split)
-    assert other.value == 0.0
-    assert other.proxy
-    assert other.name == "agreement"
-
-
-def test_cosine_where_there_are_no_classes() -> None:
-    split = Split("s", {"x": X})
-    one = Linear(WEIGHT[:, :1])
-    assert agreement_metric(one.run({"x": X})) == "cosine"
-    assert agreement(one, Linear(2 * WEIGHT[:, :1]), split).value == pytest.approx(1.0)
-    assert agreement(one, Linear(-WEIGHT[:, :1]), split).value == pytest.approx(-1.0)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_agreement_with_what_is_not_finite_is_not_full(bad: float) -> None:
-    split = Split("s", {"x": X})
-    broken: Any = Linear(np.full_like(WEIGHT, bad))
-    with np.errstate(invalid="ignore"):
-        value = agreement(Linear(WEIGHT), broken, split).value
-    assert not value >= 0.9
