@@ -207,6 +207,8 @@ def _report(
 ) -> QuantizeReport:
     if best is None or best.proof is None:
         reason = "; ".join(f"{a.candidate.name}: {a.outcome}" for a in attempts)
+        if request.calibration is None and request.evaluation is None and any(a.lost_accuracy for a in attempts):
+            reason += "; judged on generated inputs, real ones (--calibration DATA) may tell otherwise"
         status, method = "unchanged", "none"
     else:
         status, method, reason = "ok", best.candidate.name, best.reason
