@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from onnx import helper
 
 from edgekit.specs import Array
 from tests.zoo.entry import Entry, case, decisive, graph_model, inputs, renamed, weight
@@ -185,8 +186,6 @@ def opset_7_with_weights_as_inputs(rng: np.random.Generator) -> Entry:
 
 def declare_as_inputs(model, weights) -> None:  # type: ignore[no-untyped-def]
     """Make initializers inputs too, so that a caller may override them (IR 4 on)."""
-    from onnx import helper
-
     for tensor in model.graph.initializer:
         if tensor.name in weights:
             model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
