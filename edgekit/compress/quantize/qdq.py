@@ -32,6 +32,7 @@ class Scheme:
         symmetric: Activations have their zero in the middle.
         per_channel: One weight scale an output channel.
         weight_bits: 8, or 7 where sums of u8 x s8 products saturate.
+        reduced: First outputs of the nodes whose weights get `weight_bits`, the others 8; None for all.
         integer_bias: Biases as int32; TensorRT wants them in float.
         pad_stem: Pad the 1 to 3 channels of an image to 4: ONNX Runtime's fast int8 convolution takes multiples of 4
             (a 7x7 stem on 224x224x3 ran three times faster).
@@ -43,6 +44,7 @@ class Scheme:
     weight_bits: int = 8
     integer_bias: bool = True
     pad_stem: bool = False
+    reduced: frozenset[str] | None = None
 
     @property
     def lowest(self) -> int:
@@ -53,6 +55,10 @@ class Scheme:
     def weight_peak(self) -> int:
         """The largest magnitude of a quantised weight."""
         return int(2 ** (self.weight_bits - 1)) - 1
+
+    def weight_peak_of(self, node: str) -> int:
+        """The same for one node, by its first output."""
+        return self.weight_peak if self.reduced is None or node in self.reduced else 127
 
 
 def activation_scale(found: Range, scheme: Scheme) -> tuple[np.float32, int]:
@@ -209,7 +215,7 @@ class _Writer:
         weight, bias = self.wiring.value(node.input[1]), self._bias(node)
         input_scale = float(self.scales[tensor][0])
         floor = 0.0 if bias is None else np.abs(bias) / (input_scale * _INT32_ROOM)
-        q, scale = quantize_weight(weight, axis, self.scheme.weight_peak, floor)
+        q, scale = quantize_weight(weight, axis, self.scheme.weight_peak_of(node.output[0]), floor)
         if bias is not None and tensor in self.means:
             bias = bias - self._shift(node, dequantize_weight(q, scale, axis) - weight, self.means[tensor])
         if padding:

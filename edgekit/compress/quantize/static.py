@@ -23,10 +23,12 @@ from edgekit.compress.quantize.plausible import doubts
 from edgekit.compress.quantize.pooling import pool_by_mean
 from edgekit.compress.quantize.qdq import Scheme, write_qdq
 from edgekit.compress.quantize.qoperator import to_qoperator
+from edgekit.compress.quantize.saturation import settle_sums
 from edgekit.compress.quantize.smooth import smooth_products
 from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepResult, Target, technique
 from edgekit.data.split import Split
 from edgekit.errors import CompressError
+from edgekit.graph.masks import soften_masks
 from edgekit.graph.normalise import normalise
 from edgekit.graph.read import read_model
 from edgekit.graph.write import copy_model, write_model
@@ -68,7 +70,8 @@ class StaticConfig(StepConfig):
         smooth: Move outlier channels of activations into the weights of products; "auto" does where no int8 node makes
             the activation, which a multiplication would slow down.
         bias_correction: Take the shift that rounded weights put on means back in the biases.
-        reduce_range: 7-bit weights, for CPUs whose u8 x s8 sums saturate; "auto" follows the target.
+        reduce_range: 7-bit weights, for CPUs whose u8 x s8 sums saturate; "auto" gives them to the nodes of target
+            cpu-no-vnni whose sums were seen to.
     """
 
     quantize: Literal["static"] = "static"
@@ -103,13 +106,14 @@ def quantize_static(config: StaticConfig, step: OnnxStep) -> StepResult:
     plan = plan_static(config, read_model(step.model), step.calibration, step.target, step.excluded, step.work)
     if not plan.placement.nodes:
         return _unchanged(step, plan.left)
+    plan, sums = settle_sums(plan, config.reduce_range, step.target)
     means = plan.means if config.bias_correction else None
     written = write_qdq(plan.model, plan.placement, plan.ranges, plan.scheme, means)
     if config.format == "qoperator":
         written = to_qoperator(written)
     write_model(written, step.out, feeds=next(iter(plan.data.batches(input_specs(plan.model), 1))).feeds)
     reason = f"{len(plan.placement.nodes)} nodes run in int8 on ranges of {len(plan.data)} samples"
-    return StepResult(True, reason, plan.left, _details(plan, config))
+    return StepResult(True, reason, plan.left, {**_details(plan, config), **sums})
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,7 @@ class Plan:
         left: Nodes with weights that stay in float, and why.
         equalised: Tensors whose channels were rescaled.
         smoothed: Inputs of products whose outlier channels went into the weights.
+        masks: How many attention masks got a fill that Softmax is fast on.
     """
 
     model: onnx.ModelProto
@@ -137,6 +142,7 @@ class Plan:
     left: tuple[ExcludedNode, ...] = ()
     equalised: tuple[str, ...] = ()
     smoothed: tuple[str, ...] = ()
+    masks: int = 0
 
 
 def plan_static(
@@ -158,6 +164,7 @@ def plan_static(
     data = first_samples(calibration, config.calibration.samples, input_specs(model))
     if not placement.nodes:
         return Plan(model, placement, scheme, data, left=placement.left)
+    masks = soften_masks(model, data)
     model, equalised = equalise_if_uneven(model, data, config.equalize)
     smoothed = smooth_if_noisy(model, placement, data, config.smooth)
     if smoothed:
@@ -169,7 +176,7 @@ def plan_static(
     placement, given_up = place_finite(model, excluded, ranges, small_entry)
     left = tuple(replace(n, reason=_OFF_LIMITS) if n.name in given_up else n for n in placement.left)
     means = {name: found.channel_mean for name, found in seen.items() if len(found.channel_mean)}
-    return Plan(model, placement, scheme, data, ranges, means, left, tuple(equalised), smoothed)
+    return Plan(model, placement, scheme, data, ranges, means, left, tuple(equalised), smoothed, masks)
 
 
 def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -282,4 +289,5 @@ def _details(plan: Plan, config: StaticConfig) -> dict[str, Any]:
         "calibration_samples": len(plan.data),
         "equalised_tensors": len(plan.equalised),
         "smoothed_tensors": len(plan.smoothed),
+        "softened_masks": plan.masks,
     }
