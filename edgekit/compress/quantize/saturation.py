@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from edgekit.compress.quantize.static import Plan
 
 _HIGHEST, _LOWEST = 32767, -32768
-_SAMPLES = 8
-_ROWS_A_SAMPLE = 16
+_SAMPLES = 16
+_ROWS_A_SAMPLE = 32
 _CHUNK = 1 << 22
 
 
@@ -159,7 +159,8 @@ def _rows(plan: Plan, nodes: list[onnx.NodeProto]) -> Iterator[tuple[onnx.NodePr
     """Activations uint8 (groups, rows, depth) of each node, from a few samples and places of each."""
     if not nodes:
         return
-    wiring, rng = Wiring(plan.model), np.random.default_rng(0)
+    wiring = Wiring(plan.model)
+    places = {n.output[0]: np.random.default_rng(0) for n in nodes}  # the same whatever other nodes are looked at
     tensors = list(dict.fromkeys(n.input[0] for n in nodes))
     computed = [t for t in tensors if t in wiring.producer]
     session = open_with_outputs(plan.model, computed)
@@ -167,6 +168,7 @@ def _rows(plan: Plan, nodes: list[onnx.NodeProto]) -> Iterator[tuple[onnx.NodePr
         arrays = dict(zip(computed, session.run(batch.feeds, computed), strict=True)) if computed else {}
         for node in nodes:
             values = _as_unsigned(plan, node.input[0], {**batch.feeds, **arrays}[node.input[0]])
+            rng = places[node.output[0]]
             yield node, _patches(plan, wiring, node, values, rng) if node.op_type == "Conv" else _lines(values, rng)
 
 
