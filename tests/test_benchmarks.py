@@ -53,10 +53,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_runner_measures_and_prints_a_table(place: Path) -> None:
     out = place / "results.jsonl"
-    done = command("run", "--task", "T1", "--candidates", "fp32,edgekit", "--seconds", "0.05", "--out", out)
+    done = command(
+        *("run", "--task", "T1", "--candidates", "fp32,edgekit", "--edgekit-options=--method dynamic"),
+        *("--seconds", "0.05", "--out", out),
+    )
     assert done.returncode == 0, done.stderr
     fp32, ours = (json.loads(line) for line in out.read_text().splitlines())
     assert "failed" not in ours, ours
+    assert ours["method"] == "ok, dynamic"
     assert fp32["score"] == {"metric": 1.0, "agree": 1.0, "n": 16}
     assert fp32["size_bytes"] == ours["fp32_bytes"] == (place / "tasks/T1/model.onnx").stat().st_size
     assert 0 < ours["size_bytes"] <= fp32["size_bytes"]
@@ -66,7 +70,7 @@ def test_the_runner_measures_and_prints_a_table(place: Path) -> None:
     assert not ours["rewrote_input"]
     text = command("table", out).stdout
     assert "--candidates fp32,edgekit" in text
-    assert f"onnx {ours['versions']['onnx']}" in text
+    assert "- environment edgekit: edgekit " in text
     assert f"| edgekit | {ours['score']['metric']:.4f} |" in text
 
 
@@ -152,7 +156,7 @@ def test_the_ratio_of_medians_carries_its_interval() -> None:
 def row(name: str, metric: float | None, **more: Any) -> dict[str, Any]:
     machine = {"cpu": "CPU", "cpu_features": ["AVX2"], "cores": 2, "system": "Linux", "python": "3.11"}
     found: dict[str, Any] = {"task": "T4", "candidate": name, "date": "2030-01-02", "command": "typed"}
-    found |= {"machine": machine, "load_average": 1.0, "versions": {"onnx": "1"}, **more}
+    found |= {"machine": machine, "load_average": 1.0, "environment": "ort", "versions": {"onnx": "1"}, **more}
     if metric is not None:
         found |= {"score": {"metric": metric, "agree": 0.5, "n": 8}, "fp32_bytes": 400, "size_bytes": 100}
     return found
@@ -170,3 +174,4 @@ def test_a_table_has_the_best_first_and_failures_last(tmp_path: Path) -> None:
     assert lines[2].endswith("| 1: Error: a / b |")
     assert "    typed\n" in text
     assert "CPU (AVX2), 2 cores" in text
+    assert "- environment ort: onnx 1\n" in text

@@ -106,6 +106,7 @@ def measure_candidate(plan: Plan, task: str, name: str) -> Row:
     row: Row = {"task": task, "candidate": name, "date": time.strftime("%Y-%m-%d"), "command": plan.command}
     row |= {"machine": facts(), "cpu": plan.limits.cpu, "load_average": os.getloadavg()[0]}
     environment = CANDIDATES[name].environment if name != FP32 else "edgekit"
+    row["environment"] = environment
     if not plan.place.has(environment):
         return row | {"versions": {}, "failed": f"not prepared: run.py prepare {environment}"}
     row["versions"] = versions(plan.place.python(environment))

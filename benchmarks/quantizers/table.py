@@ -40,14 +40,18 @@ def _header(rows: Sequence[Row]) -> str:
 def _conditions(rows: Sequence[Row]) -> list[str]:
     dates = sorted(row["date"] for row in rows)
     loads = [row["load_average"] for row in rows]
-    versions = _distinct(f"{name} {version}" for row in rows for name, version in row["versions"].items())
     return [
         f"- date: {dates[0]}" + (f" to {dates[-1]}" if dates[-1] != dates[0] else ""),
         *(f"- machine: {text}" for text in _distinct(_machine(row) for row in rows)),
-        f"- versions: {', '.join(versions)}",
+        *_distinct(_versions(row) for row in rows if row["versions"]),
         f"- one thread on one core; load average {min(loads):.1f} to {max(loads):.1f} while it ran",
         "- latency: candidate / fp32, measured in turns, lower is better, with its 95 % interval",
     ]
+
+
+def _versions(row: Row) -> str:
+    found = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
+    return f"- environment {row['environment']}: {found}"
 
 
 def _machine(row: Row) -> str:
