@@ -19,7 +19,7 @@ import onnx
 from edgekit.compress.quantize.calibration import open_with_outputs
 from edgekit.compress.quantize.placement import WEIGHTED, Wiring
 from edgekit.compress.quantize.qdq import activation_scale, quantize_weight, weight_axis
-from edgekit.compress.technique import Target
+from edgekit.compress.technique import OnnxStep
 from edgekit.graph.scopes import attribute
 from edgekit.machine import cpu_flags, has_vnni
 from edgekit.progress import warn
@@ -73,25 +73,36 @@ def _with_bits(plan: Plan, bits: int, reduced: frozenset[str] | None = None) -> 
     return replace(plan, scheme=replace(plan.scheme, weight_bits=bits, reduced=reduced))
 
 
-def settle_sums(plan: Plan, reduce_range: bool | Literal["auto"], target: Target) -> tuple[Plan, dict[str, Any]]:
+def settle_sums(plan: Plan, reduce_range: bool | Literal["auto"], step: OnnxStep) -> tuple[Plan, dict[str, Any]]:
     """Look at the sums where the CPU may saturate: the target says so, or it is this machine and has no VNNI.
 
     Returns:
         (plan, details): the plan with 7-bit weights where they are needed and wanted; details for a report.
     """
-    if target == "cpu-no-vnni" and reduce_range == "auto":
+    if step.target == "cpu-no-vnni" and reduce_range == "auto":
         plan, facts = reduce_where_needed(plan)
         return plan, {"saturation": facts}
-    here = target == "cpu" and "avx2" in cpu_flags() and not has_vnni()
-    if target != "cpu-no-vnni" and not here:
+    here = step.target == "cpu" and "avx2" in cpu_flags() and not has_vnni()
+    if step.target != "cpu-no-vnni" and not here:
         return plan, {}
     before, after = saturation(_with_bits(plan, 8)), saturation(plan)
-    if here and any(after.values()):
+    if here and any(after.values()) and not step.excluded:  # a search over nodes to exclude has said it before
         warn(
             f"this CPU has no VNNI: in {sum(s > 0 for s in after.values())} nodes up to "
             f"{100 * max(after.values()):.2g} % of the int8 sums saturate; take --target cpu-no-vnni"
         )
     return plan, {"saturation": {"before": before, "after": after}}
+
+
+def saturation_told(details: dict[str, Any]) -> str:
+    """What `settle_sums` did, for people; "" where it did nothing."""
+    facts = details.get("saturation")
+    if facts is None or not any(facts["before"].values()):
+        return ""
+    share = f"{100 * max(facts['before'].values()):.2g} %"
+    if any(facts["after"].values()):
+        return f"without VNNI up to {share} of a node's int8 sums saturate"
+    return f"7-bit weights where without VNNI up to {share} of a node's int8 sums would saturate"
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from edgekit.compress.quantize.plausible import doubts
 from edgekit.compress.quantize.pooling import pool_by_mean
 from edgekit.compress.quantize.qdq import Scheme, write_qdq
 from edgekit.compress.quantize.qoperator import to_qoperator
-from edgekit.compress.quantize.saturation import settle_sums
+from edgekit.compress.quantize.saturation import saturation_told, settle_sums
 from edgekit.compress.quantize.smooth import smooth_products
 from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepResult, Target, technique
 from edgekit.data.split import Split
@@ -106,14 +106,15 @@ def quantize_static(config: StaticConfig, step: OnnxStep) -> StepResult:
     plan = plan_static(config, read_model(step.model), step.calibration, step.target, step.excluded, step.work)
     if not plan.placement.nodes:
         return _unchanged(step, plan.left)
-    plan, sums = settle_sums(plan, config.reduce_range, step.target)
+    plan, sums = settle_sums(plan, config.reduce_range, step)
     means = plan.means if config.bias_correction else None
     written = write_qdq(plan.model, plan.placement, plan.ranges, plan.scheme, means)
     if config.format == "qoperator":
         written = to_qoperator(written)
     write_model(written, step.out, feeds=next(iter(plan.data.batches(input_specs(plan.model), 1))).feeds)
     reason = f"{len(plan.placement.nodes)} nodes run in int8 on ranges of {len(plan.data)} samples"
-    return StepResult(True, reason, plan.left, {**_details(plan, config), **sums})
+    said = "; ".join(filter(None, [reason, saturation_told(sums)]))
+    return StepResult(True, said, plan.left, {**_details(plan, config), **sums})
 
 
 @dataclass(frozen=True)

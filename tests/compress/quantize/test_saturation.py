@@ -117,6 +117,7 @@ def test_only_nodes_that_saturate_get_seven_bits(tmp_path: Path) -> None:
     step = OnnxStep(tmp_path / "m.onnx", tmp_path / "q.onnx", data, "cpu-no-vnni")
     result = quantize_static(StaticConfig(), step)
     assert result.details["saturation"] == facts
+    assert "7-bit weights where without VNNI up to" in result.reason
     written = [numpy_helper.to_array(i) for i in onnx.load(str(step.out)).graph.initializer]
     assert sorted(int(np.abs(w.astype(int)).max()) for w in written if w.dtype == np.int8 and w.ndim == 2) == [63, 127]
 
@@ -135,6 +136,9 @@ def test_a_cpu_without_vnni_is_warned_of(
     found = quantize_static(StaticConfig(), step).details["saturation"]
     assert found["before"] == found["after"]
     assert "this CPU has no VNNI" in capsys.readouterr().err
+    searching = replace(step, excluded=frozenset({"another"}))
+    assert "without VNNI up to" in quantize_static(StaticConfig(), searching).reason
+    assert "this CPU has no VNNI" not in capsys.readouterr().err, "said once"
 
 
 def test_the_reduced_file_agrees_in_either_mode_of_the_kernels(tmp_path: Path) -> None:
