@@ -25,6 +25,7 @@ from edgekit.graph.write import write_model
 _MIN_OPSET: dict[int, int] = {TensorProto.FLOAT16: 9, TensorProto.BFLOAT16: 13}
 _WORTH_IT = 0.98  # a file of more than this share of the original is no gain
 _NVIDIA = ("cuda", "tensorrt")
+_X86 = ("cpu", "cpu-no-vnni")
 _SLOW = (
     "CPU kernels compute in float32 and convert around each node; weights with bits 16 are as small at float32's speed"
 )
@@ -150,7 +151,7 @@ def _details(
         "casts": sum(n.op_type == "Cast" for n in made.graph.node) - sum(n.op_type == "Cast" for n in model.graph.node),
         "ranges_from": "no run" if samples is None else samples.split.name,
     }
-    if target not in _NVIDIA:
+    if target in _X86:
         details["warning"] = _SLOW
     return details
 
