@@ -86,6 +86,16 @@ def test_what_is_not_there_is_said_at_once(place: Path) -> None:
         assert message in done.stderr
 
 
+def test_results_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    torn = tmp_path / "torn.jsonl"
+    torn.write_text('{"task": "T1"}\n{"task": ')
+    for path, message in ((tmp_path / "none.jsonl", "no results in"), (torn, "torn.jsonl:2: not JSON")):
+        done = command("table", path)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: ")
+        assert message in done.stderr
+
+
 def test_a_candidate_without_its_environment_fails_in_its_row(place: Path) -> None:
     runner, process = module("run"), module("process")
     place_ = runner.Place(place, place / "tasks", place / "none")

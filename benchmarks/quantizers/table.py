@@ -17,8 +17,21 @@ _NONE = "-"
 
 def read_rows(path: Path) -> list[Row]:
     """The rows of a results file; of one candidate on one task the latest counts."""
-    lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-    return list({(row["task"], row["candidate"]): row for row in lines}.values())
+    if not path.is_file():
+        raise SystemExit(f"error: no results in {path}; `run.py run --out {path}` writes them")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = [_parsed(path, i, line) for i, line in enumerate(lines, 1) if line.strip()]
+    if not rows:
+        raise SystemExit(f"error: {path} is empty; `run.py run --out {path}` writes results")
+    return list({(row["task"], row["candidate"]): row for row in rows}.values())
+
+
+def _parsed(path: Path, number: int, line: str) -> Row:
+    try:
+        row: Row = json.loads(line)
+    except ValueError:
+        raise SystemExit(f"error: {path}:{number}: not JSON, perhaps cut off by a kill; delete this line") from None
+    return row
 
 
 def render(rows: Sequence[Row]) -> str:
