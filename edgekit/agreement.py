@@ -84,7 +84,7 @@ def _score(a: Array, b: Array, kind: Kind, n: int) -> Array:
         return np.asarray(equal.reshape(len(equal), -1).mean(axis=1))
     x, y = _rows(a, n), _rows(b, n)
     if kind == "closeness":
-        return np.nan_to_num(1.0 - np.sqrt(np.square(x - y).mean(axis=1)), nan=0.0)
+        return np.asarray(np.nan_to_num(1.0 - np.sqrt(np.square(x - y).mean(axis=1)), nan=0.0))
     norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
     same = (x == y).all(axis=1)
     return np.where(same, 1.0, np.divide((x * y).sum(axis=1), norms, out=np.zeros(len(x)), where=norms > 0))

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from edgekit import __version__
-from edgekit.steps import StepRecord
 from edgekit.recipe.model import BASE, AcceptConfig
+from edgekit.steps import StepRecord
 
 SCHEMA_VERSION = 1
 

@@ -17,8 +17,8 @@ from edgekit.evaluate import paired_drop, scores
 from edgekit.files import locked, replacing, sha256_of, write_json
 from edgekit.graph.read import size_bytes
 from edgekit.pipeline.results import BASE, ModelResult, Report, choose_best
-from edgekit.steps import StepStore
 from edgekit.recipe import Recipe, step_name
+from edgekit.steps import StepStore
 from edgekit.tasks import METRICS, TASKS, Metric, find_metric
 from edgekit.tasks.metrics import summarise
 from edgekit.training.checkpoint import CONFIG, WEIGHTS, load_checkpoint

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.agreement import agreement
 from edgekit.bench import LatencyComparison, Verdict, compare_latency
 from edgekit.data.split import Split
 from edgekit.errors import ModelError
-from edgekit.evaluate import agreement, paired_drop, scores
+from edgekit.evaluate import paired_drop, scores
 from edgekit.graph.feeds import elements_of_sequences, generate_feeds, guessed_shapes
 from edgekit.graph.read import read_structure, size_bytes
 from edgekit.ort import Session
