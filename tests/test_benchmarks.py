@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -78,6 +80,7 @@ def test_what_is_not_there_is_said_at_once(place: Path) -> None:
     for args, message in (
         (("run", "--task", "T2"), "run.py prepare T2"),
         (("run", "--task", "T1", "--candidates", "edgekitt"), "did you mean 'edgekit'"),
+        (("run", "--task", "T1", "--cpu", "9999"), "--cpu 9999: this process may use"),
         (("prepare", "T9"), "unknown task or environment 'T9'"),
     ):
         done = command(*args, "--tasks", place / "tasks")
@@ -112,6 +115,20 @@ def test_a_step_ends_at_its_limit_with_all_its_children(tmp_path: Path) -> None:
     assert ended.code is None
     assert ended.reason.startswith("timeout: ")
     assert 1 < ended.seconds < 20
+
+
+def test_ctrl_c_ends_the_step_and_keeps_the_rows(place: Path) -> None:
+    out = place / "rows.jsonl"
+    words = ("run", "--task", "T1", "--candidates", "fp32,fp32,fp32", "--seconds", "0.05", "--out", str(out))
+    runner = subprocess.Popen([sys.executable, str(RUN), *words], stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while not (out.exists() and out.read_text().endswith("\n")) and time.monotonic() < until:
+        time.sleep(0.02)
+    runner.send_signal(signal.SIGTERM)
+    _, said = runner.communicate(timeout=30)
+    assert runner.returncode == 130, said
+    assert "Traceback" not in said
+    assert json.loads(out.read_text().splitlines()[0])["candidate"] == "fp32"
 
 
 def test_memory_and_reason_of_a_failing_step(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +73,14 @@ def default_cpu() -> int | None:
     return max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
 
 
+def checked_cpu(cpu: int | None) -> int | None:
+    """The core, if this process may use it."""
+    if cpu is not None and hasattr(os, "sched_getaffinity") and cpu not in os.sched_getaffinity(0):
+        allowed = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
+        raise SystemExit(f"error: --cpu {cpu}: this process may use {allowed}")
+    return cpu
+
+
 def run_step(command: Sequence[str], log: Path, limits: Limits, directory: Path | None = None) -> Ended:
     """Run a command to its end, or to its limit.
 
@@ -83,7 +92,7 @@ def run_step(command: Sequence[str], log: Path, limits: Limits, directory: Path 
     """
     out, err = log.with_suffix(".out"), log.with_suffix(".err")
     start = time.perf_counter()
-    with out.open("wb") as stdout, err.open("wb") as stderr:
+    with out.open("wb") as stdout, err.open("wb") as stderr, _pinned(limits.cpu):
         process = subprocess.Popen(
             list(command),
             stdout=stdout,
@@ -91,20 +100,28 @@ def run_step(command: Sequence[str], log: Path, limits: Limits, directory: Path 
             cwd=directory,
             env={**os.environ, **_ONE_THREAD},
             start_new_session=True,
-            preexec_fn=lambda: _pin(limits.cpu),
         )
-        try:
-            code, peak = _watch(process, start + limits.timeout_s)
-        finally:  # also on Ctrl-C, and for children that outlive it
-            _kill_group(process.pid)
-            process.wait()
+    try:
+        code, peak = _watch(process, start + limits.timeout_s)
+    finally:  # also on Ctrl-C, and for children that outlive it
+        _kill_group(process.pid)
+        process.wait()
     taken = time.perf_counter() - start
     return Ended(code, taken, peak, out.read_text(errors="replace"), err.read_text(errors="replace"))
 
 
-def _pin(cpu: int | None) -> None:
-    if cpu is not None:
-        os.sched_setaffinity(0, {cpu})
+@contextmanager
+def _pinned(cpu: int | None) -> Iterator[None]:
+    """Pin this process for a moment: what it starts meanwhile stays pinned."""
+    if cpu is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _watch(process: subprocess.Popen[bytes], until: float) -> tuple[int | None, int]:

@@ -13,6 +13,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from typing import Any
 import platformdirs
 from baselines import CANDIDATES, FP32, names_for
 from packages import ENVIRONMENTS, PACKAGES, Place, fetch, make_environment
-from process import Limits, default_cpu, run_step
+from process import Limits, checked_cpu, default_cpu, run_step
 from table import Row, read_rows, render
 from tasks import TASKS
 
@@ -243,17 +244,25 @@ def place_of(asked: Any) -> Place:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run one command."""
-    asked = parse(argv)
+    """Run one command; Ctrl-C and SIGTERM end it with its children, and rows that were written stay."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        act(parse(argv), sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def act(asked: argparse.Namespace, typed: list[str]) -> None:
+    """Do what was asked."""
     if asked.verb == "table":
         print(render(read_rows(asked.results)), end="")
     elif asked.verb == "prepare":
         prepare(place_of(asked), asked.names)
     else:
-        typed = ["python", "benchmarks/quantizers/run.py", *(sys.argv[1:] if argv is None else argv)]
-        limits = Limits(asked.cpu, asked.timeout)
+        command = shlex.join(["python", "benchmarks/quantizers/run.py", *typed])
+        limits = Limits(checked_cpu(asked.cpu), asked.timeout)
         options = tuple(shlex.split(asked.edgekit_options))
-        plan = Plan(place_of(asked), limits, asked.seconds, options, asked.keep, shlex.join(typed))
+        plan = Plan(place_of(asked), limits, asked.seconds, options, asked.keep, command)
         run(plan, asked.task or list(TASKS), asked.candidates, asked.out)
 
 
