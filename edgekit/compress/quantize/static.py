@@ -166,11 +166,13 @@ def plan_static(
     if not placement.nodes:
         return Plan(model, placement, scheme, data, left=placement.left)
     masks = soften_masks(model, data)
-    model, equalised = equalise_if_uneven(model, data, config.equalize)
+    model, equalised = equalise_if_uneven(model, data, config.equalize, work)
     smoothed = smooth_if_noisy(model, placement, data, config.smooth)
     if smoothed:
         placement = place(model, excluded, small_entry=small_entry)
-    seen = observe(model, data, placement.observed, work=work)
+    # All that any choice of nodes looks at, so that a search over nodes finds one table for all of its steps.
+    all_nodes = place(model, small_entry=small_entry) if work and excluded else placement
+    seen = observe(model, data, sorted({*all_nodes.observed, *placement.observed}), work=work)
     for doubt in doubts(seen, {n.output[0] for n in model.graph.node if n.op_type == "Clip"}):
         warn(f"calibration data looks unlike what the model was trained on: {doubt}; is its preprocessing the same?")
     ranges = choose_ranges(seen, config.calibration, scheme, from_float_to_products(model, placement))
@@ -188,13 +190,13 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def equalise_if_uneven(
-    model: onnx.ModelProto, data: Split, wish: bool | Literal["auto"]
+    model: onnx.ModelProto, data: Split, wish: bool | Literal["auto"], work: Path | None = None
 ) -> tuple[onnx.ModelProto, list[str]]:
     """The model with equalised channels, and the tensors that were rescaled."""
     tensors = [link.tensor for link in links(model)] if wish else []
     if not tensors:
         return model, []
-    seen = observe(model, data.take(_PEAK_SAMPLES), tensors)
+    seen = observe(model, data.take(_PEAK_SAMPLES), tensors, work=work)
     peaks = {name: found.channel_peak for name, found in seen.items()}
     uneven = {name: peak for name, peak in peaks.items() if wish is True or unevenness(peak) > _UNEVEN}
     return (equalise(model, uneven), sorted(uneven)) if uneven else (model, [])
