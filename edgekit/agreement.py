@@ -34,12 +34,18 @@ def agreement(reference: Runner, candidate: Runner, split: Split, *, batch: int 
     total = -(-len(data) // batch)
     for part in track(data.batches(reference.inputs, batch), f"compare on {split.name}", total=total):
         wanted, got = reference.run(part.feeds), candidate.run(part.feeds)
-        kinds = kinds or [kind_of(w) for w in wanted]
+        kinds = kinds or _kinds(wanted)
         found.append(_worst(wanted, got, kinds, part.n))
     first = kinds[0] if kinds else "cosine"
     shares = all(k == "agreement" for k in kinds) and all(np.isin(f, (0.0, 1.0)).all() for f in found)
     metric = Metric(first, True, "", lambda o, y, f: np.empty(0), needs_labels=False, binary=shares)
     return replace(summarise(metric, np.concatenate(found)), proxy=True)
+
+
+def _kinds(outputs: Sequence[Array]) -> list[Kind]:
+    """Classes are looked for in the first output only: further ones are mostly states and features."""
+    later: dict[Kind, Kind] = {"agreement": "cosine", "closeness": "closeness", "cosine": "cosine"}
+    return [kind_of(o) if i == 0 else later[kind_of(o)] for i, o in enumerate(outputs)]
 
 
 def kind_of(output: Array) -> Kind:

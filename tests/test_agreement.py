@@ -42,7 +42,13 @@ def test_cosine_where_there_are_no_classes() -> None:
 
 def test_the_worst_output_counts() -> None:
     value = agreement(Linear(WEIGHT, WEIGHT), Linear(WEIGHT, -WEIGHT), SPLIT)
-    assert value.value == 0.0
+    assert value.value == pytest.approx(-1.0)
+
+
+def test_classes_are_looked_for_in_the_first_output_only() -> None:
+    flipped = WEIGHT + 0.05 * RNG.standard_normal(WEIGHT.shape).astype(np.float32)
+    value = agreement(Linear(WEIGHT, WEIGHT), Linear(WEIGHT, flipped), SPLIT)
+    assert 0.9 < value.value < 1.0
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
