@@ -241,7 +241,7 @@ _ALL = (
     Candidate("ort_entropy", "ort", partial(ort_static, method="Entropy"), _plain),
     Candidate("ort_entropy_u8", "ort", partial(ort_static, method="Entropy", activations="QUInt8"), _plain),
     Candidate("ort_int4", "ort", ort_int4, _language),
-    Candidate("ort_int4_hqq", "ort", partial(ort_int4, algorithm="HQQ"), _language),
+    Candidate("ort_int4_hqq", "prep", partial(ort_int4, algorithm="HQQ"), _language),  # it needs torch
     Candidate("ort_int4_rtn", "ort", partial(ort_int4, algorithm="RTN"), _language, default=False),
     Candidate("ort_int4_kquant", "ort", partial(ort_int4, algorithm="KQuant"), _language, default=False),
     Candidate("nncf", "nncf", nncf_static, _plain),
