@@ -40,6 +40,7 @@ def quantize(
     """Quantise any ONNX file, with the proof of what it costs and gains."""
     from edgekit.data import SOURCES, load_split
     from edgekit.search import QuantizeRequest, quantize_model
+    from edgekit.search.request import AUTO
     from edgekit.tasks import find_metric
 
     request = QuantizeRequest(
@@ -56,6 +57,8 @@ def quantize(
     )
     report = quantize_model(request)
     emit({"out": str(out), **report.as_dict()}, lambda: _table(report, out))
+    if report.status == "unchanged" and method != AUTO:
+        refuse(f"method {method!r} could not be had: {report.reason}; {out} is a copy of the original")
     if report.floor_met is False:
         drop = report.proof.quality.drop
         refuse(

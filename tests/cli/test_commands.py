@@ -351,3 +351,15 @@ def test_debug_shows_the_traceback(process: Callable[..., Any], tmp_path: Path) 
     plain = process("eval", tmp_path / "no.onnx", "--data", "digits")
     assert "Traceback" not in plain.err
     assert json.dumps(plain.err).count("\\n") == 1
+
+
+def test_a_method_asked_for_by_name_that_gains_nothing_is_no(cli: Cli, tmp_path: Path) -> None:
+    from tests.search.models import elementwise
+
+    model, out = elementwise(tmp_path / "m.onnx"), tmp_path / "q.onnx"
+    answer = cli("quantize", model, "--out", out, "--method", "weights", "--json")
+    assert answer.code == 3
+    assert "method 'weights' could not be had" in answer.err
+    assert json.loads(answer.out)["status"] == "unchanged"
+    assert out.read_bytes() == model.read_bytes()
+    assert cli("quantize", model, "--out", out, "--json").code == 0
