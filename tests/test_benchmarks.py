@@ -211,3 +211,13 @@ def test_a_table_has_the_best_first_and_failures_last(tmp_path: Path) -> None:
     assert "    typed\n" in text
     assert "CPU (AVX2), 2 cores" in text
     assert "- environment ort: onnx 1\n" in text
+
+
+def test_the_brief_table_holds_all_tasks_in_one(tmp_path: Path) -> None:
+    table = module("table")
+    rows = [row("fp32", 35.0), row("edgekit", 36.0), row("bad", None, failed="1: Error")]
+    lines = table.render_brief(rows).splitlines()
+    assert lines[0] == "| task | candidate | metric (fp32) | times smaller | latency / fp32 | quantise s |"
+    assert lines[2] == "| T4 SmolLM2-135M | **edgekit** | perplexity 36.0000 (35.0000) | 4.00 | - | - |"
+    assert lines[3] == "| T4 SmolLM2-135M | bad | 1: Error | - | - | - |"
+    assert "- environment ort: onnx 1" in lines

@@ -26,7 +26,7 @@ import platformdirs
 from baselines import CANDIDATES, FP32, names_for
 from packages import ENVIRONMENTS, PACKAGES, Place, fetch, make_environment
 from process import Limits, checked_cpu, default_cpu, run_step
-from table import Row, read_rows, render
+from table import Row, read_rows, render, render_brief
 from tasks import TASKS
 
 from edgekit.errors import unknown
@@ -233,6 +233,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         each.add_argument("--environments", type=Path, help="folder of virtual environments")
     showing = commands.add_parser("table", help="print Markdown")
     showing.add_argument("results", type=Path)
+    showing.add_argument("--brief", action="store_true", help="one table for all tasks")
     return parser.parse_args(argv)
 
 
@@ -255,7 +256,7 @@ def main(argv: list[str] | None = None) -> None:
 def act(asked: argparse.Namespace, typed: list[str]) -> None:
     """Do what was asked."""
     if asked.verb == "table":
-        print(render(read_rows(asked.results)), end="")
+        print((render_brief if asked.brief else render)(read_rows(asked.results)), end="")
     elif asked.verb == "prepare":
         prepare(place_of(asked), asked.names)
     else:

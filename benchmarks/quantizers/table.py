@@ -44,6 +44,34 @@ def render(rows: Sequence[Row]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def render_brief(rows: Sequence[Row]) -> str:
+    """One table for all tasks, with the conditions below: what a README has room for."""
+    head = ["task", "candidate", "metric (fp32)", "times smaller", "latency / fp32", "quantise s"]
+    lines = [_line(head), _line(["---"] * len(head))]
+    for name, task in TASKS.items():
+        chosen = [row for row in rows if row["task"] == name]
+        base = next((row for row in chosen if row["candidate"] == FP32 and "score" in row), None)
+        for row in chosen:
+            if row["candidate"] != FP32:
+                lines.append(_line(_brief_cells(name, task, row, base)))
+    return "\n".join([*lines, "", *_conditions(rows)]) + "\n"
+
+
+def _brief_cells(name: str, task: Task, row: Row, base: Row | None) -> list[str]:
+    found, latency = row.get("score"), row.get("latency", {})
+    fp32 = f" ({base['score']['metric']:.4f})" if base else ""
+    timed = [which for which, _ in task.timed if which in latency]
+    ratios = [f"{latency[which]['ratio']:.2f}" + (f" for {which}" if len(timed) > 1 else "") for which in timed]
+    return [
+        f"{name} {task.title.split(',')[0]}",
+        f"**{row['candidate']}**" if row["candidate"].startswith("edgekit") else row["candidate"],
+        f"{task.metric} {found['metric']:.4f}{fp32}" if found else row.get("failed", _NONE)[:80],
+        f"{row['fp32_bytes'] / row['size_bytes']:.2f}" if found else _NONE,
+        ", ".join(ratios) or _NONE,
+        f"{row['quantize']['seconds']:.0f}" if "quantize" in row else _NONE,
+    ]
+
+
 def _header(rows: Sequence[Row]) -> str:
     commands = "\n".join(_distinct(row["command"] for row in rows))
     lines = [f"    {command}" for command in commands.splitlines()]
