@@ -15,6 +15,7 @@ from onnx import TensorProto, numpy_helper
 
 from edgekit.data.split import Split
 from edgekit.errors import EdgekitError
+from edgekit.graph.read import proto_bytes
 from edgekit.graph.scopes import fixed_initializers, subgraphs_of
 from edgekit.specs import Array
 
@@ -40,7 +41,7 @@ def soften_masks(model: onnx.ModelProto, split: Split) -> int:
         How many constants were changed.
     """
     masks = find_masks(model)
-    if not masks or model.ByteSize() > _MAX_BYTES:
+    if not masks or proto_bytes(model) > _MAX_BYTES:
         return 0
     weaker = onnx.ModelProto()
     weaker.CopyFrom(model)

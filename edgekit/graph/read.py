@@ -253,3 +253,9 @@ def _check_runtime_limits(model: onnx.ModelProto, path: Path) -> None:
 
 def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+
+
+def proto_bytes(model: onnx.ModelProto) -> int:
+    """Bytes of a model in memory; protobuf itself refuses to count beyond 2 GB."""
+    weights = sum(tensor.ByteSize() for tensor in every_weight(model))
+    return weights if weights > _MAX_PROTO - (1 << 26) else model.ByteSize()

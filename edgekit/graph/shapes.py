@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import onnx
 
 from edgekit.errors import EdgekitError
+from edgekit.graph.read import proto_bytes
 from edgekit.specs import Feeds
 
 Dims = tuple[int | str, ...]
@@ -89,7 +90,7 @@ def _by_running(model: onnx.ModelProto, feeds: Feeds, names: set[str]) -> dict[s
     """Expose values as outputs and run once."""
     from edgekit.ort.session import Session
 
-    if model.ByteSize() > _EXPOSE_BYTES:
+    if proto_bytes(model) > _EXPOSE_BYTES:
         return {}
     exposed = onnx.ModelProto()
     exposed.CopyFrom(model)

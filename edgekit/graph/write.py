@@ -10,7 +10,7 @@ import onnx
 from edgekit.errors import ModelError
 from edgekit.files import replacing
 from edgekit.graph.probe import Probe, probe_model
-from edgekit.graph.read import every_weight, read_structure
+from edgekit.graph.read import every_weight, proto_bytes, read_structure
 from edgekit.specs import Feeds
 
 _EXTERNAL_ABOVE = 1_900_000_000
@@ -52,7 +52,7 @@ def copy_model(source: Path, out: Path) -> None:
 
 def save(model: onnx.ModelProto, path: Path) -> None:
     """Serialise a model; above 1.9 GB the weights go into one file beside it."""
-    if model.ByteSize() <= _EXTERNAL_ABOVE:
+    if proto_bytes(model) <= _EXTERNAL_ABOVE:
         path.write_bytes(model.SerializeToString(deterministic=True))
         return
     copy = onnx.ModelProto()

@@ -17,6 +17,7 @@ from edgekit.compress.quantize.observers import Method, Observation, Range
 from edgekit.data.split import Batch, Split
 from edgekit.errors import CompressError
 from edgekit.files import digest, write_json
+from edgekit.graph.read import proto_bytes
 from edgekit.graph.stored import spec_of
 from edgekit.graph.write import save
 from edgekit.ort import Session
@@ -123,7 +124,7 @@ def open_with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> Session
 
 def open_session(model: onnx.ModelProto) -> Session:
     """A session on a model in memory; one that is too large for a message goes through a temporary file."""
-    if model.ByteSize() <= _LARGEST_MESSAGE:
+    if proto_bytes(model) <= _LARGEST_MESSAGE:
         return Session(model.SerializeToString())
     with tempfile.TemporaryDirectory(prefix="edgekit-calibrate-") as directory:
         path = Path(directory) / "model.onnx"

@@ -24,7 +24,7 @@ from edgekit.graph.constants import dedupe
 from edgekit.graph.masks import soften_masks
 from edgekit.graph.names import shorten_values
 from edgekit.graph.normalise import normalise
-from edgekit.graph.read import read_model, refuse_non_finite
+from edgekit.graph.read import proto_bytes, read_model, refuse_non_finite
 from edgekit.graph.write import write_model
 
 _MIN_OPSET = 11  # DynamicQuantizeLinear
@@ -105,7 +105,7 @@ def quantize_dynamic(config: DynamicConfig, step: OnnxStep) -> StepResult:
     result = make_dynamic(model, config, excluded=step.excluded, split=step.calibration, target=step.target)
     shorten_values(model)
     nothing = not (result.products or result.lookups or result.layers or result.stored.integers)
-    if nothing or model.ByteSize() > _WORTH_IT * original.ByteSize():
+    if nothing or proto_bytes(model) > _WORTH_IT * proto_bytes(original):
         write_model(original, step.out)
         return StepResult(False, why_nothing(original, result.stored.kept), details=result.as_dict())
     write_model(model, step.out)

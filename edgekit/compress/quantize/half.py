@@ -19,7 +19,7 @@ from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepR
 from edgekit.errors import CompressError, EdgekitError
 from edgekit.graph.masks import soften_masks
 from edgekit.graph.normalise import normalise
-from edgekit.graph.read import read_model, refuse_non_finite
+from edgekit.graph.read import proto_bytes, read_model, refuse_non_finite
 from edgekit.graph.write import write_model
 
 _MIN_OPSET: dict[int, int] = {TensorProto.FLOAT16: 9, TensorProto.BFLOAT16: 13}
@@ -76,7 +76,7 @@ def quantize_fp16(config: Fp16Config, step: OnnxStep) -> StepResult:
         soften_masks(model, samples.split)
     kept = nodes_out_of_range(model, samples, config.headroom) | _asked_for(step)
     made, kept = make_finite(model, TensorProto.FLOAT16, kept, samples, keep_io=config.keep_io)
-    if made.ByteSize() > _WORTH_IT * before:
+    if proto_bytes(made) > _WORTH_IT * before:
         return _unchanged(step, kept)
     feeds = samples.feeds(config.keep_io) if samples else None
     probe = write_model(made, step.out, feeds=feeds)
@@ -103,7 +103,7 @@ def quantize_bf16(config: Bf16Config, step: OnnxStep) -> StepResult:
     samples = samples_for(model, step.calibration, 1)
     kept = _asked_for(step)
     made = narrow(model, TensorProto.BFLOAT16, kept, keep_io=config.keep_io)
-    if made.ByteSize() > _WORTH_IT * before:
+    if proto_bytes(made) > _WORTH_IT * before:
         return _unchanged(step, kept)
     provider = step.target if step.target in _NVIDIA else "cpu"
     try:
@@ -117,7 +117,7 @@ def quantize_bf16(config: Bf16Config, step: OnnxStep) -> StepResult:
 def _prepare(step: OnnxStep, element: int) -> tuple[onnx.ModelProto, int]:
     original = read_model(step.model)
     refuse_non_finite(original, step.model)
-    return normalise(original, min_opset=_MIN_OPSET[element]), original.ByteSize()
+    return normalise(original, min_opset=_MIN_OPSET[element]), proto_bytes(original)
 
 
 def _asked_for(step: OnnxStep) -> dict[str, str]:

@@ -16,6 +16,7 @@ from edgekit.data.split import Split
 from edgekit.errors import CompressError, EdgekitError, ModelError
 from edgekit.files import replacing
 from edgekit.graph.feeds import generate_feeds
+from edgekit.graph.read import proto_bytes
 from edgekit.graph.write import save, write_model
 from edgekit.ort.session import Session
 from edgekit.progress import track
@@ -79,7 +80,7 @@ def samples_for(model: onnx.ModelProto, calibration: Split | None, count: int) -
     Raises:
         DataError: if the calibration data does not fit the model.
     """
-    if model.ByteSize() > _MAX_BYTES:
+    if proto_bytes(model) > _MAX_BYTES:
         return None
     session = Session(model.SerializeToString(), graph_optimization=False)
     if calibration is not None:

@@ -25,7 +25,7 @@ from edgekit.data.split import Split
 from edgekit.errors import CompressError
 from edgekit.graph.clean import remove_dead
 from edgekit.graph.normalise import normalise
-from edgekit.graph.read import read_model, refuse_non_finite
+from edgekit.graph.read import proto_bytes, read_model, refuse_non_finite
 from edgekit.graph.stored import spec_of
 from edgekit.graph.write import write_model
 from edgekit.specs import Array, TensorSpec
@@ -106,7 +106,7 @@ def quantize_int4(config: Int4Config, step: OnnxStep) -> StepResult:
     rounded = round_matrices(model, wanted, config.algorithm, split, config.samples)
     store_matrices(model, rounded, Kernel(form, config.accuracy_level, config.kernel_block))
     details = _details(config, form, rounded, kept)
-    if not rounded or model.ByteSize() > _WORTH_IT * before:
+    if not rounded or proto_bytes(model) > _WORTH_IT * before:
         read = read_model(step.model)
         write_model(read, step.out)
         return StepResult(False, out_of_reach(read) or _why_unchanged(kept), details=details)
@@ -124,11 +124,11 @@ def _prepare(config: Int4Config, step: OnnxStep) -> tuple[onnx.ModelProto, Form,
     original = read_model(step.model)
     refuse_non_finite(original, step.model)
     try:
-        return normalise(original, min_opset=_min_opset(config, form)), form, original.ByteSize()
+        return normalise(original, min_opset=_min_opset(config, form)), form, proto_bytes(original)
     except CompressError:
         if config.kernel != "auto" or form != "expanded" or config.bits not in _WIDTHS["packed"]:
             raise
-    return normalise(original), "packed", original.ByteSize()
+    return normalise(original), "packed", proto_bytes(original)
 
 
 def _inputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:

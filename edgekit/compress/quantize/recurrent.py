@@ -17,6 +17,7 @@ from edgekit.compress.quantize.rounding import best_scale, half_is_smaller, roun
 from edgekit.compress.quantize.sensitivity import relative_noise
 from edgekit.data.split import Split
 from edgekit.errors import EdgekitError
+from edgekit.graph.read import proto_bytes
 from edgekit.graph.scopes import Names, attribute, count_uses, drop_initializers, fixed_initializers, set_opset
 from edgekit.progress import track
 from edgekit.specs import Array
@@ -40,7 +41,7 @@ def quantize_recurrent(model: onnx.ModelProto, split: Split, excluded: Collectio
         Names of the layers that were replaced.
     """
     layers = [n.name for n in model.graph.node if n.name not in excluded and _can(model.graph, n)]
-    if not layers or model.ByteSize() > _MAX_BYTES:
+    if not layers or proto_bytes(model) > _MAX_BYTES:
         return ()
     try:
         noise = _noise_of_each(model, layers, split.take(_SAMPLES))

@@ -15,6 +15,7 @@ from onnx import helper
 from edgekit.compress.quantize.candidates import FLOATS, Weight
 from edgekit.data.split import Split
 from edgekit.errors import ModelError
+from edgekit.graph.read import proto_bytes
 from edgekit.progress import track
 from edgekit.specs import Array, Feeds
 
@@ -51,7 +52,7 @@ def choose_precise(
     budget = int(spare.share * sum(w.size for w in weights))
     if budget == 0:
         return set()
-    if split is None or not spare.samples or model.ByteSize() > _MAX_BYTES:
+    if split is None or not spare.samples or proto_bytes(model) > _MAX_BYTES:
         return _spend(weights, _guess(model, weights), budget)
     try:
         noise = noise_of_each(model, weights, rounded, split.take(min(_RUNS, spare.samples)))

@@ -24,7 +24,7 @@ from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepR
 from edgekit.data.split import Split
 from edgekit.graph.names import shorten_values
 from edgekit.graph.normalise import normalise
-from edgekit.graph.read import read_model, refuse_non_finite
+from edgekit.graph.read import proto_bytes, read_model, refuse_non_finite
 from edgekit.graph.write import write_model
 from edgekit.specs import Array
 
@@ -89,10 +89,10 @@ def quantize_weights(config: WeightsConfig, step: OnnxStep) -> StepResult:
     original = read_model(step.model)
     refuse_non_finite(original, step.model)
     model = normalise(original, min_opset=_MIN_OPSET)
-    before = original.ByteSize()
+    before = proto_bytes(original)
     stored = store_weights(model, config, excluded=step.excluded, split=step.calibration)
     shorten_values(model)
-    if not stored.integers + stored.halves or model.ByteSize() > _WORTH_IT * before:
+    if not stored.integers + stored.halves or proto_bytes(model) > _WORTH_IT * before:
         write_model(original, step.out)
         return StepResult(False, why_nothing(original, stored.kept), details=stored.as_dict())
     write_model(model, step.out)
