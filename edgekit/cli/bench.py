@@ -1,0 +1,63 @@
+"""edgekit bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgekit.cli.command import command, emit
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "bench")(bench)
+
+
+def bench(
+    models: Annotated[list[Path], typer.Argument(help="One or more .onnx files; they are measured in turns.")],
+    provider: Annotated[list[str] | None, typer.Option(help="Execution provider; repeat for several.")] = None,
+    batch: Annotated[list[int] | None, typer.Option(help="Batch size; repeat for several.")] = None,
+    shape: Annotated[list[str] | None, typer.Option(help="Shape of an input: --shape image=1x3x224x224")] = None,
+    data: Annotated[str | None, typer.Option(help="Real inputs: name of a data set, or an .npz.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Intra-op threads; all available cores by default.")] = None,
+    min_seconds: Annotated[float, typer.Option(help="Measuring time of each row.")] = 2.0,
+) -> None:
+    """Measure latency with intervals, cold start, memory, and where every node ran."""
+    from edgekit.bench import BenchInterrupted, BenchRequest, bench_models
+    from edgekit.data import load_split
+    from edgekit.report.benchmark import bench_tables
+
+    request = BenchRequest(
+        providers=tuple(provider or ["cpu"]),
+        batches=tuple(batch or ()),
+        threads=threads,
+        shapes=_shapes(shape or ()),
+        feeds=dict(load_split(data, "test").arrays) if data else None,
+        min_seconds=min_seconds,
+    )
+    try:
+        report = bench_models(models, request)
+    except BenchInterrupted as stop:
+        report = stop.report
+    if report.rows:
+        emit(report.as_dict(), lambda: bench_tables(report))
+    if not report.complete:
+        raise KeyboardInterrupt("the rows above are what was measured until then")
+
+
+def _shapes(texts: list[str] | tuple[()]) -> dict[str, tuple[int, ...]]:
+    """`name=1x3x224x224` -> name and dimensions."""
+    from edgekit.errors import ModelError
+
+    shapes = {}
+    for text in texts:
+        name, equals, dims = text.rpartition("=")
+        parts = dims.lower().split("x")
+        if not equals or not name or not all(p.isdigit() and int(p) > 0 for p in parts):
+            raise ModelError(
+                f"--shape {text}: got no name=AxBxC of whole numbers above 0; write it as --shape image=1x3x224x224"
+            )
+        shapes[name] = tuple(int(p) for p in parts)
+    return shapes
