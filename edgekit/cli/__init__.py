@@ -37,8 +37,8 @@ def main() -> None:
     """Entry point of the console script."""
     from edgekit.cli.bench import register as add_bench
     from edgekit.cli.compress import register as add_compress
-    from edgekit.cli.look import register as add_look
     from edgekit.cli.evaluate import register as add_evaluate
+    from edgekit.cli.look import register as add_look
     from edgekit.cli.recipes import register as add_recipes
     from edgekit.cli.train import register as add_train
 
