@@ -1,6 +1,7 @@
 """ONNX Runtime: finding it, its providers, what versions load, and sessions without silent fallback."""
 
 from edgekit.ort.compat import Ceiling, ceiling_of, installed_ceiling
+from edgekit.ort.options import SessionOptions
 from edgekit.ort.providers import PROVIDERS, Provider, find_provider
 from edgekit.ort.session import Session, numpy_dtype, require_ort
 
@@ -9,6 +10,7 @@ __all__ = [
     "Ceiling",
     "Provider",
     "Session",
+    "SessionOptions",
     "ceiling_of",
     "find_provider",
     "installed_ceiling",

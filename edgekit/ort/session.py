@@ -12,6 +12,7 @@ from typing import Any
 from edgekit import interrupt
 from edgekit.errors import MissingPackageError, ModelError, ProviderError
 from edgekit.machine import available_cores
+from edgekit.ort.options import SessionOptions
 from edgekit.ort.providers import find_provider, preload_libraries, why_not_loaded
 from edgekit.specs import Array, Feeds, TensorSpec
 
@@ -59,6 +60,7 @@ class Session:
         provider: Short name; the CPU takes the nodes that the provider has no kernel for, and nothing else.
         threads: Intra-op threads; by default what affinity and cgroup allow.
         config: Extra session config entries.
+        tuned: Options that replace the defaults; `threads`, where given, wins over theirs.
         graph_optimization: False switches ONNX Runtime's graph optimisation off.
         log_severity: ONNX Runtime's own log level; 4 keeps it silent, errors come as exceptions.
 
@@ -74,6 +76,7 @@ class Session:
         *,
         threads: int | None = None,
         config: Mapping[str, str] | None = None,
+        tuned: SessionOptions | None = None,
         graph_optimization: bool = True,
         profile_prefix: Path | None = None,
         log_severity: int = 4,
@@ -88,6 +91,10 @@ class Session:
         options.log_severity_level = log_severity
         options.intra_op_num_threads = threads if threads is not None else available_cores()
         options.inter_op_num_threads = 1
+        if tuned is not None:
+            tuned.apply(options)
+            if threads is not None:
+                options.intra_op_num_threads = threads
         if not graph_optimization:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if profile_prefix is not None:
