@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from edgekit.bench.inputs import BenchInputs, fixed_batch
-from edgekit.bench.measure import Plan, Recorder, Run, Samples, interleave
+from edgekit.bench.measure import Plan, Recorder, Samples, interleave
 from edgekit.bench.records import BenchReport, BenchRow
 from edgekit.bench.statistics import MIN_ROUNDS, Interval, paired_ratio
+from edgekit.bench.streams import Run
 from edgekit.machine import available_cores
 from edgekit.ort.session import Session
 from edgekit.specs import Feeds
@@ -88,6 +89,7 @@ class RowComparison:
     batch: int
     speedup: Speedup
     verdict: Verdict
+    streams: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """What JSON holds."""
@@ -102,13 +104,15 @@ class RowComparison:
 
 def compare_rows(report: BenchReport) -> tuple[RowComparison, ...]:
     """Every model of a report against the first one; rows were measured in turns, so rounds can be paired."""
-    baselines: dict[tuple[str, int], BenchRow] = {}
+    baselines: dict[tuple[str, int, int], BenchRow] = {}
     found = []
     for row in report.rows:
-        base = baselines.setdefault((row.provider, row.batch), row)
+        base = baselines.setdefault((row.provider, row.batch, row.streams), row)
         if base is not row:
             gain = speedup(base.samples, row.samples)
-            found.append(RowComparison(row.model, base.model, row.provider, row.batch, gain, verdict(gain)))
+            found.append(
+                RowComparison(row.model, base.model, row.provider, row.batch, gain, verdict(gain), row.streams)
+            )
     return tuple(found)
 
 
@@ -221,7 +225,7 @@ def _settled(found: Speedup) -> bool:
     return high / low - 1 <= (_FAIR if beyond else _NARROW)
 
 
-def runner(session: Session, feeds: Feeds) -> Run:
+def runner(session: Session, feeds: Feeds, *, streams: int = 1) -> Run:
     """One run of a session on one feed, with nothing of ours inside the clock.
 
     Only a long run gets the options through which Ctrl-C stops it: they cost half a microsecond, and a short run ends
@@ -230,6 +234,6 @@ def runner(session: Session, feeds: Feeds) -> Run:
     plain = dict(feeds)
     start = perf_counter()
     session.run(plain)
-    if perf_counter() - start > _LONG_RUN_S:
+    if streams * (perf_counter() - start) > _LONG_RUN_S:
         return partial(session.raw.run, None, plain, session.run_options)
     return partial(session.raw.run, None, plain)

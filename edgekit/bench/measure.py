@@ -12,15 +12,16 @@ from time import perf_counter_ns
 import numpy as np
 
 from edgekit.bench.statistics import MIN_ROUNDS
+from edgekit.bench.streams import Run, Streams
 from edgekit.errors import ModelError
 from edgekit.ort.session import brief, interrupt_or
 from edgekit.specs import Array
 
-Run = Callable[[], object]
-
 _TURN_NS = 10_000_000  # long enough that a tiny model runs as it does alone, short enough for many rounds in a second
 _LONG_TURN_NS = 250_000_000
 _REWARM_NS = 5_000_000  # a run longer than this refills its caches by itself
+_STREAMS_TURN_S = 0.1  # long enough that the ends, where some streams have stopped already, do not count
+_STREAMS_RUNS = 8
 _STABLE = 0.03
 
 
@@ -61,10 +62,12 @@ class Samples:
     Attributes:
         ms: float64 (n,), one latency a run, in the order they ran.
         rounds: int64 (n,), the round each run belongs to; things measured together share the numbering.
+        runs_per_s: float64 (rounds,), what several streams did together in each round; empty where there is one.
     """
 
     ms: Array
     rounds: Array
+    runs_per_s: Array = field(default_factory=lambda: np.empty(0))
 
     @property
     def n(self) -> int:
@@ -90,6 +93,7 @@ class Recorder:
     spent_ns: int = 0
     taken: list[list[int]] = field(default_factory=list)
     at_round: list[int] = field(default_factory=list)
+    runs_per_s: list[float] = field(default_factory=list)
 
     @property
     def n(self) -> int:
@@ -99,7 +103,14 @@ class Recorder:
     def samples(self) -> Samples:
         """The runs recorded so far."""
         ns = np.array([t for turn in self.taken for t in turn], dtype=np.float64)
-        return Samples(ns / 1e6, np.repeat(np.array(self.at_round, dtype=np.int64), list(map(len, self.taken))))
+        rounds = np.repeat(np.array(self.at_round, dtype=np.int64), list(map(len, self.taken)))
+        return Samples(ns / 1e6, rounds, np.array(self.runs_per_s))
+
+    def add(self, number: int, taken: list[int], spent_ns: int) -> None:
+        """Note one turn."""
+        self.taken.append(taken)
+        self.at_round.append(number)
+        self.spent_ns += spent_ns
 
     def enough(self, plan: Plan) -> bool:
         """Whether the plan is fulfilled."""
@@ -151,7 +162,18 @@ def interleave_afresh(
 
 
 def warm_up(run: Run, seconds: float) -> int:
-    """Run until two windows in a row agree, or for `seconds`; returns one run's nanoseconds."""
+    """Run until two windows in a row agree, or for `seconds`; returns one run's nanoseconds.
+
+    Several streams run together in one last window.
+    """
+    run_ns = _warm_up_alone(run, seconds)
+    if not isinstance(run, Streams):
+        return run_ns
+    with _failures():
+        return int(np.median(run.load(min(seconds, _STREAMS_TURN_S)).taken_ns))
+
+
+def _warm_up_alone(run: Run, seconds: float) -> int:
     run_ns = _timed(run, 1)[0]
     spent, before = 0, math.inf
     while spent < seconds * 1e9:
@@ -177,27 +199,42 @@ def _take_rounds(pairs: list[tuple[Run, Recorder]], plan: Plan) -> None:
 
 
 def _take_turn(run: Run, recorder: Recorder, number: int, turn_ns: int, *, alone: bool) -> None:
+    if isinstance(run, Streams):
+        _take_turn_of_streams(run, recorder, number)
+        return
     count = max(1, min(1000, turn_ns // recorder.run_ns))
     if not alone and recorder.run_ns < _REWARM_NS:
         _timed(run, 1 + min(20, count // 20))  # unrecorded: the others' turn emptied the caches
     taken = _timed(run, count)
-    recorder.taken.append(taken)
-    recorder.at_round.append(number)
-    recorder.spent_ns += sum(taken)
+    recorder.add(number, taken, sum(taken))
+
+
+def _take_turn_of_streams(streams: Streams, recorder: Recorder, number: int) -> None:
+    with _failures():
+        load = streams.load(min(1.0, max(_STREAMS_TURN_S, _STREAMS_RUNS * recorder.run_ns / 1e9)))
+    recorder.runs_per_s.append(load.runs_per_s)
+    recorder.add(number, load.taken_ns, load.wall_ns)
 
 
 def _timed(run: Run, count: int) -> list[int]:
     """Nanoseconds of `count` runs; nothing but the call stands between the two clock readings."""
     taken = [0] * count
-    try:
+    with _failures():
         for i in range(count):
             start = perf_counter_ns()
             run()
             taken[i] = perf_counter_ns() - start
+    return taken
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Say what failed in a run, or that the user stopped it."""
+    try:
+        yield
     except Exception as error:
         interrupt_or(error)
         raise ModelError(f"the model failed to run: {brief(error)}") from error
-    return taken
 
 
 @contextmanager

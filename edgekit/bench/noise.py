@@ -82,12 +82,15 @@ def row_notes(samples: Samples, min_runs: int) -> list[str]:
     return notes
 
 
-def thread_notes(threads: int) -> Sequence[str]:
-    """A note when more threads are asked for than this process has cores."""
+def thread_notes(threads: int, streams: int = 1) -> Sequence[str]:
+    """A note when more threads or streams are asked for than this process has cores."""
     cores = available_cores()
-    if threads <= cores:
-        return []
-    return [f"{threads} threads on {cores} cores that this process may use: threads wait for each other"]
+    asked = {"threads": threads, "streams": streams}
+    return [
+        f"{count} {what} on {cores} cores that this process may use: {what} wait for each other"
+        for what, count in asked.items()
+        if count > cores
+    ]
 
 
 def _frequency_mhz() -> float | None:

@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from edgekit.bench.measure import Plan, Samples
-from edgekit.bench.statistics import Latency
+from edgekit.bench.statistics import Interval, Latency, median_interval
 from edgekit.errors import ModelError
 from edgekit.machine import available_cores
 from edgekit.ort.providers import require_provider
 from edgekit.specs import Feeds
+
+MOST_STREAMS = 256  # each is a thread
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,9 @@ class BenchRequest:
     Attributes:
         providers: Short names; each is measured strictly, none falls back.
         batches: Batch sizes; empty means the one that the model fixes, or 1.
-        threads: Intra-op threads; None means all cores that this process may use.
+        threads: Intra-op threads of a session; None means all cores that this process may use.
+        streams: Callers at the same time; each number is a row of its own.
+        session_per_stream: Whether each stream has a session of its own, or all share one.
         shapes: Whole shapes by input name, for what the model leaves open beyond the batch.
         feeds: Real values, one array an input; axis 0 is repeated or cut to the batch.
         min_seconds: Least time of recorded runs, for each row.
@@ -35,6 +41,8 @@ class BenchRequest:
     providers: tuple[str, ...] = ("cpu",)
     batches: tuple[int, ...] = ()
     threads: int | None = None
+    streams: tuple[int, ...] = (1,)
+    session_per_stream: bool = False
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     feeds: Feeds | None = None
     min_seconds: float = 2.0
@@ -56,6 +64,10 @@ class BenchRequest:
         bad = [b for b in self.batches if b < 1]
         if bad:
             raise ModelError(f"batch {bad[0]} cannot be measured; a batch has at least 1 sample")
+        if not self.streams or min(self.streams) < 1:
+            raise ModelError(f"{min(self.streams, default=0)} streams cannot run anything; give at least 1")
+        if max(self.streams) > MOST_STREAMS:
+            raise ModelError(f"{max(self.streams)} streams are too many; give at most {MOST_STREAMS}")
         if self.threads is not None and self.threads < 1:
             raise ModelError(f"{self.threads} threads cannot run anything; give 1 to {available_cores()}")
         if min(self.min_seconds, self.min_runs, self.max_seconds, self.timeout_s) <= 0:
@@ -126,7 +138,13 @@ class ColdStart:
 
 @dataclass(frozen=True)
 class BenchRow:
-    """One model on one provider at one batch size."""
+    """One model on one provider at one batch size, for one number of streams.
+
+    Attributes:
+        threads: Intra-op threads of a session.
+        streams: Callers at the same time; the latency of each is then measured under the load of all.
+        sessions: How many sessions they share.
+    """
 
     model: str
     provider: str
@@ -137,6 +155,8 @@ class BenchRow:
     samples: Samples
     input_source: str
     notes: tuple[str, ...] = ()
+    streams: int = 1
+    sessions: int = 1
 
     @property
     def batch(self) -> int:
@@ -145,8 +165,19 @@ class BenchRow:
 
     @property
     def throughput_per_s(self) -> float:
-        """Samples a second of one stream at the median latency."""
-        return 1000 * self.batch / self.latency_ms.p50
+        """Samples a second: of one stream at the median latency, of several as they were counted together."""
+        if self.streams == 1:
+            return 1000 * self.batch / self.latency_ms.p50
+        return self.batch * float(np.median(self.samples.runs_per_s))
+
+    @property
+    def throughput_ci95(self) -> Interval | None:
+        """Its 95 % interval; None with too few rounds."""
+        if self.streams == 1:
+            bounds = self.latency_ms.ci95_p50
+            return bounds and (1000 * self.batch / bounds[1], 1000 * self.batch / bounds[0])
+        bounds = median_interval(self.samples.runs_per_s)
+        return bounds and (self.batch * bounds[0], self.batch * bounds[1])
 
     def as_dict(self, *, samples: bool = False) -> dict[str, Any]:
         """A row of `bench --json`; with `samples`, every recorded latency too."""
@@ -160,9 +191,12 @@ class BenchRow:
             "operators": [vars(o) for o in cold.operators],
             "batch": self.batch,
             "threads": self.threads,
+            "streams": self.streams,
+            "sessions": self.sessions,
             "n": self.samples.n,
             "latency_ms": self.latency_ms.as_dict(),
             "throughput_per_s": self.throughput_per_s,
+            "throughput_ci95": None if self.throughput_ci95 is None else list(self.throughput_ci95),
             "session_ms": cold.session_ms,
             "first_run_ms": cold.first_run_ms,
             "peak_rss_bytes": cold.peak_rss_bytes,

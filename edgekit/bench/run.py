@@ -10,10 +10,11 @@ from edgekit import machine
 from edgekit.bench.cold import cold_start
 from edgekit.bench.compare import affordable_visits, runner
 from edgekit.bench.inputs import BenchInputs
-from edgekit.bench.measure import Recorder, Run, Samples, interleave_afresh
+from edgekit.bench.measure import Recorder, Samples, interleave_afresh
 from edgekit.bench.noise import disturbances, look, row_notes, thread_notes
 from edgekit.bench.records import BenchInterrupted, BenchReport, BenchRequest, BenchRow, ColdStart
 from edgekit.bench.statistics import summarise
+from edgekit.bench.streams import Run, Streams
 from edgekit.errors import ModelError
 from edgekit.graph.read import size_bytes
 from edgekit.ort.session import Session
@@ -27,10 +28,11 @@ class _Case:
     model: Path
     provider: str
     cold: ColdStart
+    streams: int
 
 
 def bench_models(models: Sequence[Path], request: BenchRequest | None = None) -> BenchReport:
-    """Measure models on providers at batch sizes; everything on one provider is measured in turns.
+    """Measure models on providers, batch sizes and numbers of streams; what is on one provider in turns.
 
     Args:
         models: Paths of .onnx files.
@@ -46,7 +48,7 @@ def bench_models(models: Sequence[Path], request: BenchRequest | None = None) ->
     if not models:
         raise ModelError("no model to measure; give the path of an .onnx file")
     sizes = {model: size_bytes(model) for model in models}
-    notes = list(thread_notes(request.thread_count))
+    notes = list(thread_notes(request.thread_count, max(request.streams)))
     rows: list[BenchRow] = []
     try:
         for provider in dict.fromkeys(request.providers):
@@ -67,8 +69,10 @@ def _measure_provider(
     """Add a provider's rows and notes, also when it is interrupted."""
     wanted = [(model, batch) for model in models for batch in (request.batches or (None,))]
     cases = [
-        _Case(model, provider, cold_start(model, provider, batch, request))
+        _Case(model, provider, cold, streams)
         for model, batch in track(wanted, f"cold starts on {provider}", total=len(wanted))
+        for cold in [cold_start(model, provider, batch, request)]
+        for streams in request.streams
     ]
 
     def prepare(backwards: bool) -> dict[str, Run]:
@@ -93,9 +97,16 @@ def _visits(cases: Sequence[_Case], request: BenchRequest) -> int:
 
 
 def _prepared(case: _Case, request: BenchRequest) -> Run:
-    session = Session(case.model, case.provider, threads=request.thread_count)
-    inputs = BenchInputs(request.shapes, request.feeds, request.seed)
-    return runner(session, inputs.feeds(session.inputs, case.cold.batch))
+    sessions = [
+        Session(case.model, case.provider, threads=request.thread_count) for _ in range(_sessions(case, request))
+    ]
+    feeds = BenchInputs(request.shapes, request.feeds, request.seed).feeds(sessions[0].inputs, case.cold.batch)
+    runs = [runner(sessions[i % len(sessions)], feeds, streams=case.streams) for i in range(case.streams)]
+    return Streams(runs) if case.streams > 1 else runs[0]
+
+
+def _sessions(case: _Case, request: BenchRequest) -> int:
+    return case.streams if request.session_per_stream else 1
 
 
 def _row(case: _Case, samples: Samples, size: int, request: BenchRequest) -> BenchRow:
@@ -109,6 +120,8 @@ def _row(case: _Case, samples: Samples, size: int, request: BenchRequest) -> Ben
         samples=samples,
         input_source=BenchInputs(request.shapes, request.feeds).source,
         notes=tuple(row_notes(samples, request.min_runs)),
+        streams=case.streams,
+        sessions=_sessions(case, request),
     )
 
 

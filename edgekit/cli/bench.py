@@ -22,6 +22,8 @@ def bench(
     shape: Annotated[list[str] | None, typer.Option(help="Shape of an input: --shape image=1x3x224x224")] = None,
     data: Annotated[str | None, typer.Option(help="Real inputs: name of a data set, or an .npz.")] = None,
     threads: Annotated[int | None, typer.Option(help="Intra-op threads; all available cores by default.")] = None,
+    streams: Annotated[list[int] | None, typer.Option(help="Callers at the same time; repeat for several.")] = None,
+    session_per_stream: Annotated[bool, typer.Option(help="A session for each stream; they share one else.")] = False,
     min_seconds: Annotated[float, typer.Option(help="Measuring time of each row.")] = 2.0,
 ) -> None:
     """Measure latency with intervals, cold start, memory, and where every node ran."""
@@ -33,6 +35,8 @@ def bench(
         providers=tuple(provider or ["cpu"]),
         batches=tuple(batch or ()),
         threads=threads,
+        streams=tuple(streams or (1,)),
+        session_per_stream=session_per_stream,
         shapes=_shapes(shape or ()),
         feeds=dict(load_split(data, "test").arrays) if data else None,
         min_seconds=min_seconds,

@@ -25,13 +25,16 @@ def _latency_table(report: BenchReport) -> Table:
 
     title = f"steady latency on {report.machine['cpu']}, {report.rows[0].threads} threads"
     table = Table(title=title, title_justify="left")
-    for column in ("model", "on", "batch", "p50 ms [95 %]", "p90 ms", "p99 ms", "per s", "n"):
+    streams = ["streams"] if any(row.streams > 1 for row in report.rows) else []
+    for column in ("model", "on", "batch", *streams, "p50 ms [95 %]", "p90 ms", "p95 ms", "p99 ms", "per s", "n"):
         table.add_column(column, justify="left" if column in ("model", "on") else "right", overflow="fold")
     for row in report.rows:
         latency, interval = row.latency_ms, row.latency_ms.ci95_p50
         sure = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else " [n/a]"
-        cells = (f"{latency.p50:.3f}{sure}", _or_na(latency.p90), _or_na(latency.p99), f"{row.throughput_per_s:.0f}")
-        table.add_row(Path(row.model).name, row.provider, str(row.batch), *cells, str(row.samples.n))
+        tail = (_or_na(latency.p90), _or_na(latency.p95), _or_na(latency.p99))
+        cells = (f"{latency.p50:.3f}{sure}", *tail, f"{row.throughput_per_s:.0f}", str(row.samples.n))
+        setting = (str(row.batch), *(str(row.streams) for _ in streams))
+        table.add_row(Path(row.model).name, row.provider, *setting, *cells)
     return table
 
 
@@ -44,7 +47,7 @@ def _cold_table(report: BenchReport) -> Table:
     for column in ("model", "ran on", "batch", "session ms", "first run ms", "peak memory", "size"):
         table.add_column(column, justify="left" if column in ("model", "ran on") else "right", overflow="fold")
     short = {p.ort_name: p.name for p in PROVIDERS.values()}
-    for row in report.rows:
+    for row in {id(r.cold): r for r in report.rows}.values():
         parts = row.cold.placement.items()
         where = ", ".join(f"{short.get(name, name)} {100 * p.time_share:.0f} %" for name, p in parts)
         times = (f"{row.cold.session_ms:.1f}", f"{row.cold.first_run_ms:.2f}", human_bytes(row.cold.peak_rss_bytes))
