@@ -11,8 +11,9 @@ from edgekit.errors import EdgekitError
 from edgekit.graph.branches import resolve_branches
 from edgekit.graph.clean import name_nodes, name_weights, remove_dead, remove_identities, strip_notes, strip_value_info
 from edgekit.graph.constants import dedupe, fold_constants, fold_static_shapes, lift_constants
-from edgekit.graph.fold_bn import fold_batch_norms
+from edgekit.graph.fold_affine import fold_affine
 from edgekit.graph.gelu import reorder_gelu
+from edgekit.graph.hard_sigmoid import merge_hard_sigmoids
 from edgekit.graph.opset import raise_opset
 
 Pass = Callable[[onnx.ModelProto], object]
@@ -36,7 +37,8 @@ def normalise(model: onnx.ModelProto, *, min_opset: int | None = None) -> onnx.M
     """A new model that computes the same and is easier to work with.
 
     Functions are inlined; constants are lifted to initializers, folded where the file does not grow, and equal ones
-    made one; BatchNormalization is folded into convolutions; branches that are known are taken; identities, dead
+    made one; scales and shifts, BatchNormalization among them, are folded into convolutions; hard sigmoids spelled out
+    are made one node; branches that are known are taken; identities, dead
     nodes, unused initializers, documentation and stale types are gone; every node and weight has a name of its own.
     Inputs, outputs, the model's metadata_props and overridable initializers stay as they are. A pass that fails on a
     graph is left out.
@@ -131,7 +133,8 @@ PASSES: tuple[Pass, ...] = (
     remove_identities,
     remove_dead,
     simplify,
-    fold_batch_norms,
+    merge_hard_sigmoids,
+    fold_affine,
     reorder_gelu,
     remove_dead,
     dedupe,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -106,6 +106,15 @@ class Observation:
         else:
             found = _mse_range(self, levels, symmetric)
         return Range(max(found.low, self.low), min(found.high, self.high))
+
+    def above(self, floor: float) -> Observation:
+        """The same with everything below `floor`, at most 0, raised to it: for readers that cannot tell it apart."""
+        if self.low >= floor or not self.limit:
+            return self
+        counts, first = self.counts.copy(), int(np.searchsorted(self.centres, floor))
+        counts[min(first, BINS - 1)] += counts[:first].sum()
+        counts[:first] = 0
+        return replace(self, counts=counts, low=floor)
 
     @property
     def centres(self) -> Array:

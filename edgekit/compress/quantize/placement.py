@@ -21,8 +21,8 @@ from edgekit.specs import Array
 WEIGHTED = frozenset(("Conv", "Gemm", "MatMul"))
 # Same values in another order or fewer of them: they keep their input's scale, and ONNX Runtime then moves bytes.
 PASSING = frozenset(("Flatten", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"))
-# ONNX Runtime has an int8 kernel for each; every float input must be quantised.
-JOINING = frozenset(("Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"))
+# ONNX Runtime has an int8 kernel for each, HardSigmoid's is that of Add; every float input must be quantised.
+JOINING = frozenset(("Add", "AveragePool", "Concat", "GlobalAveragePool", "HardSigmoid", "LeakyRelu", "Mul", "Sigmoid"))
 CLIPPING = frozenset(("Clip", "Relu"))
 # On one AVX512-VNNI core, int8 convolutions smaller than this lose to float ones at a network's entry (0.82 -> 0.70 of
 # fp32's time on a MobileNet). The tensor behind them has to be quantised in any case, so it costs no extra pair.
@@ -38,12 +38,14 @@ class Placement:
         nodes: First outputs of the nodes that run in int8.
         tensors: Every quantised tensor, with the tensor whose scale it takes: itself, or the input of a reshape.
         clipped: Output of a Relu or Clip behind an int8 node -> the output of that node.
+        shifted: Output of an Add of one number behind an int8 node -> the output of that node.
         left: Nodes with weights that stay in float, and why.
     """
 
     nodes: frozenset[str] = frozenset()
     tensors: Mapping[str, str] = field(default_factory=dict)
     clipped: Mapping[str, str] = field(default_factory=dict)
+    shifted: Mapping[str, str] = field(default_factory=dict)
     left: tuple[ExcludedNode, ...] = ()
 
     @property
@@ -89,32 +91,37 @@ class Wiring:
         return name in self.constants and self.constants[name].data_type == onnx.TensorProto.FLOAT
 
 
-def place(model: onnx.ModelProto, excluded: Iterable[str] = (), *, small_entry: bool = False) -> Placement:
+def place(model: onnx.ModelProto, excluded: Iterable[str] = (), *, nvidia: bool = False) -> Placement:
     """Choose the nodes that run in int8.
 
     Args:
         model: As `graph.normalise` leaves it.
         excluded: Names of nodes that stay in float.
-        small_entry: Also quantise the first convolutions of a network that have next to no weights.
+        nvidia: For TensorRT's kernels rather than ONNX Runtime's: the first convolutions of a network are taken along
+            although they have next to no weights, and what it fuses in float by itself is left alone.
     """
     wiring = Wiring(model)
     banned = frozenset(excluded)
     weighted, left = _weighted(wiring, banned)
-    if not small_entry:
+    if not nvidia:
         entry = _small_entry(wiring, weighted)
         weighted -= {n.output[0] for n in entry}
         left += [ExcludedNode(n.name, "so few weights that converting costs more than int8 saves") for n in entry]
     clipped = _clipped(wiring, banned)
-    ends = {before: after for after, before in clipped.items()}
+    shifted = {} if nvidia else _shifted(wiring, banned)
+    tails = {**clipped, **shifted}
+    ends = {before: after for after, before in tails.items()}
     wanted = _asked_for(wiring, weighted, ends)
-    joining = _joining(wiring, banned, wanted | {ends.get(o, o) for o in weighted}, clipped)
+    joining = _joining(wiring, banned, wanted | {ends.get(o, o) for o in weighted}, tails, nvidia=nvidia)
     nodes = set(weighted)
     for node in reversed(wiring.nodes):
         result = node.output[0] if node.output else ""
         if result in joining and ends.get(result, result) in wanted:
             nodes.add(result)
             wanted.update(data_inputs(node))
-    return Placement(frozenset(nodes), _scales(wiring, wanted, nodes), _behind(clipped, nodes), tuple(left))
+    return Placement(
+        frozenset(nodes), _scales(wiring, wanted, nodes), _behind(clipped, nodes), _behind(shifted, nodes), tuple(left)
+    )
 
 
 def data_inputs(node: onnx.NodeProto) -> list[str]:
@@ -197,20 +204,65 @@ def _clipped(wiring: Wiring, banned: frozenset[str]) -> dict[str, str]:
         if node.op_type in CLIPPING
         and node.name not in banned
         and wiring.only_reader(node.input[0]) is node
-        and getattr(wiring.producer.get(node.input[0]), "op_type", "") not in PASSING
+        and getattr(wiring.producer.get(node.input[0]), "op_type", "") not in PASSING | {"HardSigmoid"}
     }
 
 
-def _joining(wiring: Wiring, banned: frozenset[str], start: set[str], clipped: Mapping[str, str]) -> set[str]:
+def _shifted(wiring: Wiring, banned: frozenset[str]) -> dict[str, str]:
+    """Additions of one number that are the only reader of a product or sum: their output -> that."""
+    found = {}
+    for node in wiring.nodes:
+        if node.op_type != "Add" or node.name in banned:
+            continue
+        before = [i for i in node.input if i not in wiring.constants]
+        if len(before) != 1 or shift_of(wiring, node) is None or wiring.only_reader(before[0]) is not node:
+            continue
+        if getattr(wiring.producer.get(before[0]), "op_type", "") in ("Add", "Mul"):
+            found[node.output[0]] = before[0]
+    return found
+
+
+def shift_of(wiring: Wiring, node: onnx.NodeProto) -> float | None:
+    """The one number that an Add adds; None where it adds anything else."""
+    values = [wiring.array(i) for i in node.input if wiring.is_float(i)]
+    return float(values[0].ravel()[0]) if len(values) == 1 and values[0] is not None and values[0].size == 1 else None
+
+
+def hard_sigmoid(node: onnx.NodeProto) -> tuple[float, float]:
+    """(alpha, beta) of clip(alpha * x + beta, 0, 1)."""
+    return float(attribute(node, "alpha", 0.2)), float(attribute(node, "beta", 0.5))
+
+
+def gates(wiring: Wiring) -> dict[str, float]:
+    """Tensors that only a hard sigmoid and products with it read -> the value below which all of that is zero."""
+    found = {}
+    for node in wiring.nodes:
+        if node.op_type == "HardSigmoid" and node.input[0] not in wiring.outside:
+            (alpha, beta), x, gate = hard_sigmoid(node), node.input[0], node.output[0]
+            others = [n for n in wiring.readers[x] if n is not node]
+            if alpha > 0 and all(n.op_type == "Mul" and gate in n.input for n in others):
+                found[x] = -beta / alpha
+    return found
+
+
+def _joins(node: onnx.NodeProto, nvidia: bool) -> bool:
+    if node.op_type == "HardSigmoid":
+        return not nvidia and min(hard_sigmoid(node)) > 0
+    return node.op_type in JOINING
+
+
+def _joining(
+    wiring: Wiring, banned: frozenset[str], start: set[str], tails: Mapping[str, str], *, nvidia: bool
+) -> set[str]:
     """Outputs of the nodes around those with weights that could run in int8, since all that they read could be int8."""
     possible, joining = set(start), set()
     for node in wiring.nodes:
         if node.name in banned or not node.output:
             continue
-        if node.op_type in JOINING | PASSING and all(i in possible for i in data_inputs(node)):
+        if (node.op_type in PASSING or _joins(node, nvidia)) and all(i in possible for i in data_inputs(node)):
             joining.add(node.output[0])
             possible.add(node.output[0])
-        elif clipped.get(node.output[0]) in possible:
+        elif tails.get(node.output[0]) in possible:
             possible.add(node.output[0])
     return joining
 
@@ -236,5 +288,5 @@ def _scales(wiring: Wiring, wanted: set[str], nodes: set[str]) -> dict[str, str]
     return scales
 
 
-def _behind(clipped: Mapping[str, str], nodes: set[str]) -> dict[str, str]:
-    return {after: before for after, before in clipped.items() if before in nodes}
+def _behind(tails: Mapping[str, str], nodes: set[str]) -> dict[str, str]:
+    return {after: before for after, before in tails.items() if before in nodes}

@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 
 from edgekit.compress.quantize.bias import mean_shift
 from edgekit.compress.quantize.observers import Range
-from edgekit.compress.quantize.placement import WEIGHTED, Placement, Wiring, data_inputs
+from edgekit.compress.quantize.placement import WEIGHTED, Placement, Wiring, data_inputs, hard_sigmoid, shift_of
 from edgekit.graph.scopes import Names, attribute
 from edgekit.specs import Array
 
@@ -145,7 +145,10 @@ class _Writer:
         self.wiring = Wiring(self.model)
         self.placement, self.scheme, self.means = placement, scheme, means
         self.scales = {t: activation_scale(ranges[of], scheme) for t, of in placement.tensors.items()}
-        self.dropped = {a: b for a, b in placement.clipped.items() if a in self.scales and self._saturates(a, ranges)}
+        self._fit_gates()
+        self.shifts = {a: self._fit_shift(a, ranges) for a in placement.shifted if a in self.scales}
+        self.dropped = {a: placement.shifted[a] for a in self.shifts}
+        self.dropped |= {a: b for a, b in placement.clipped.items() if a in self.scales and self._saturates(a, ranges)}
         self.nodes: list[onnx.NodeProto] = []
         self.names = Names(self.model)
         self.stored: dict[bytes, str] = {}
@@ -159,8 +162,9 @@ class _Writer:
                 self._after_float(given.name)
         raw = {before: self.names.fresh("f") for after, before in self.dropped.items()}
         for node in self.wiring.nodes:
-            if node.output and node.output[0] in self.dropped:
-                self._pair(raw[node.input[0]], node.output[0])
+            result = node.output[0] if node.output else ""
+            if result in self.dropped:
+                self._pair(raw[self.dropped[result]], result, self._unshifted(result))
             else:
                 self._emit(node, raw)
         del graph.node[:], graph.value_info[:]
@@ -170,6 +174,9 @@ class _Writer:
 
     def _emit(self, node: onnx.NodeProto, raw: Mapping[str, str]) -> None:
         runs_int8 = bool(node.output) and node.output[0] in self.placement.nodes
+        if runs_int8 and node.op_type == "HardSigmoid":
+            self._gate(node)
+            return
         if runs_int8:
             self._quantise_inputs(node)
         self.nodes.append(node)
@@ -182,6 +189,13 @@ class _Writer:
                 self._pair(node.output[i], name)
             elif name in self.scales:
                 self._after_float(name)
+
+    def _unshifted(self, tensor: str) -> tuple[np.float32, int] | None:
+        """What the integers of a tensor are before a shift that only their zero point knows."""
+        if tensor not in self.shifts:
+            return None
+        scale, zero = self.scales[tensor]
+        return scale, min(max(zero + self.shifts[tensor], self.scheme.lowest), self.scheme.lowest + 255)
 
     def _quantise_inputs(self, node: onnx.NodeProto) -> None:
         data = data_inputs(node)
@@ -201,7 +215,7 @@ class _Writer:
         return max(0, 4 - int(self.wiring.constants[node.input[1]].dims[1]))
 
     def _padded(self, tensor: str, padding: int, rank: int) -> str:
-        scale, zero = self._parameters(tensor)
+        scale, zero = self._parameters(self.scales[tensor])
         pads = np.zeros(2 * rank, np.int64)
         pads[rank + 1] = padding
         integers, result = self.names.fresh("q"), self.names.fresh("d")
@@ -253,15 +267,49 @@ class _Writer:
         self.read_as[name] = self.names.fresh("d")
         self._pair(name, self.read_as[name])
 
-    def _pair(self, source: str, result: str) -> None:
+    def _gate(self, node: onnx.NodeProto) -> None:
+        """clip(alpha x + beta, 0, 1) = alpha (x + beta / alpha) where the integers end, so an Add computes it.
+
+        Its result is written with one scale and read with that times alpha: integers do not change.
+        """
+        (alpha, beta), name = hard_sigmoid(node), node.output[0]
+        most = np.array(self.scheme.lowest + 255, np.int8 if self.scheme.signed else np.uint8)
+        shift = self._dequantised(most, np.array(beta / alpha / float(most), np.float32), 0, zero=True)
+        x, raw = self.read_as.get(node.input[0], node.input[0]), self.names.fresh("f")
+        self.nodes.append(helper.make_node("Add", [x, shift], [raw], name=node.name))
+        scale, zero = self.scales[name]
+        self._pair(raw, name, (np.float32(scale / alpha), zero))
+
+    def _fit_gates(self) -> None:
+        """Scales of hard sigmoids: from 0 to at most 1, where the integers end as they do."""
+        for name in self.placement.nodes & self.scales.keys():
+            if self.wiring.producer[name].op_type == "HardSigmoid":
+                self.scales[name] = min(self.scales[name][0], np.float32(1 / 255)), self.scheme.lowest
+
+    def _fit_shift(self, tensor: str, ranges: Mapping[str, Range]) -> int:
+        """How many steps of a tensor its shift is; the scale becomes one of which it is a multiple."""
+        shift = shift_of(self.wiring, self.wiring.producer[tensor])
+        found = ranges[self.placement.tensors[tensor]]
+        low, high = min(found.low, shift or 0.0, 0.0), max(found.high, shift or 0.0, 0.0)
+        scale, zero = activation_scale(Range(low, high), self.scheme)
+        steps = int(abs(shift or 0.0) / scale)
+        if steps:
+            scale = np.float32(abs(shift or 0.0) / steps)
+            zero = self.scheme.lowest + round(-low / float(scale))
+        self.scales[tensor] = scale, zero
+        return round((shift or 0.0) / float(scale))
+
+    def _pair(self, source: str, result: str, written: tuple[np.float32, int] | None = None) -> None:
+        """A pair; `written` is the scale and zero point of the integers where they are read with others."""
         tensor = result if result in self.scales else source
         self.integers[tensor] = middle = self.names.fresh("q")
-        parameters = self._parameters(tensor)
-        self.nodes.append(helper.make_node("QuantizeLinear", [source, *parameters], [middle]))
-        self.nodes.append(helper.make_node("DequantizeLinear", [middle, *parameters], [result]))
+        read = self._parameters(self.scales[tensor])
+        first = read if written is None else self._parameters(written)
+        self.nodes.append(helper.make_node("QuantizeLinear", [source, *first], [middle]))
+        self.nodes.append(helper.make_node("DequantizeLinear", [middle, *read], [result]))
 
-    def _parameters(self, tensor: str) -> tuple[str, str]:
-        scale, zero = self.scales[tensor]
+    def _parameters(self, scale_and_zero: tuple[np.float32, int]) -> tuple[str, str]:
+        scale, zero = scale_and_zero
         kind = np.int8 if self.scheme.signed else np.uint8
         return self._constant(np.array(scale, np.float32)), self._constant(np.array(zero, kind))
 

@@ -18,7 +18,7 @@ from edgekit.compress.quantize.candidates import find_weights
 from edgekit.compress.quantize.equalize import equalise, links, unevenness
 from edgekit.compress.quantize.moments import observe_multipliers
 from edgekit.compress.quantize.observers import Method, Observation, Range
-from edgekit.compress.quantize.placement import Placement, place
+from edgekit.compress.quantize.placement import Placement, Wiring, gates, place
 from edgekit.compress.quantize.plausible import doubts
 from edgekit.compress.quantize.pooling import pool_by_mean
 from edgekit.compress.quantize.qdq import Scheme, write_qdq
@@ -160,8 +160,8 @@ def plan_static(
         DataError: if the data does not fit the model.
     """
     model = prepare(model)
-    scheme, small_entry = scheme_for(config, target), target in _NVIDIA
-    placement = place(model, excluded, small_entry=small_entry)
+    scheme, nvidia = scheme_for(config, target), target in _NVIDIA
+    placement = place(model, excluded, nvidia=nvidia)
     data = first_samples(calibration, config.calibration.samples, input_specs(model))
     if not placement.nodes:
         return Plan(model, placement, scheme, data, left=placement.left)
@@ -169,14 +169,15 @@ def plan_static(
     model, equalised = equalise_if_uneven(model, data, config.equalize, work)
     smoothed = smooth_if_noisy(model, placement, data, config.smooth)
     if smoothed:
-        placement = place(model, excluded, small_entry=small_entry)
+        placement = place(model, excluded, nvidia=nvidia)
     # All that any choice of nodes looks at, so that a search over nodes finds one table for all of its steps.
-    all_nodes = place(model, small_entry=small_entry) if work and excluded else placement
+    all_nodes = place(model, nvidia=nvidia) if work and excluded else placement
     seen = observe(model, data, sorted({*all_nodes.observed, *placement.observed}), work=work)
     for doubt in doubts(seen, {n.output[0] for n in model.graph.node if n.op_type == "Clip"}):
         warn(f"calibration data looks unlike what the model was trained on: {doubt}; is its preprocessing the same?")
+    seen.update({name: seen[name].above(floor) for name, floor in gates(Wiring(model)).items() if name in seen})
     ranges = choose_ranges(seen, config.calibration, scheme, from_float_to_products(model, placement))
-    placement, given_up = place_finite(model, excluded, ranges, small_entry)
+    placement, given_up = place_finite(model, excluded, ranges, nvidia)
     left = tuple(replace(n, reason=_OFF_LIMITS) if n.name in given_up else n for n in placement.left)
     means = {name: found.channel_mean for name, found in seen.items() if len(found.channel_mean)}
     return Plan(model, placement, scheme, data, ranges, means, left, tuple(equalised), smoothed, masks)
@@ -221,7 +222,7 @@ def is_product(node: onnx.NodeProto, placement: Placement) -> bool:
 
 def from_float_to_products(model: onnx.ModelProto, placement: Placement, *, everything: bool = False) -> frozenset[str]:
     """What int8 products read from float operators, as in transformers; or everything that they read."""
-    integer = placement.nodes | set(placement.clipped)
+    integer = placement.nodes | set(placement.clipped) | set(placement.shifted)
     made = {o for n in model.graph.node for o in n.output} - integer
     return frozenset(
         n.input[0] for n in model.graph.node if is_product(n, placement) and (everything or n.input[0] in made)
@@ -260,12 +261,12 @@ def choose_ranges(
 
 
 def place_finite(
-    model: onnx.ModelProto, excluded: frozenset[str], ranges: dict[str, Range], small_entry: bool = False
+    model: onnx.ModelProto, excluded: frozenset[str], ranges: dict[str, Range], nvidia: bool = False
 ) -> tuple[Placement, frozenset[str]]:
     """A placement without the tensors that reach the float limits, as masks do, and the nodes given up for that."""
     given_up: frozenset[str] = frozenset()
     while True:
-        placement = place(model, excluded | given_up, small_entry=small_entry)
+        placement = place(model, excluded | given_up, nvidia=nvidia)
         bad = {t for t, of in placement.tensors.items() if not ranges[of].finite}
         if not bad:
             return placement, given_up

@@ -26,6 +26,12 @@ def conv(net: Net, x: str, channels: int = 32, size: int = 3) -> str:
     return net.add("Conv", x, normal(RNG, 32, channels, size, size), normal(RNG, 32), pads=[size // 2] * 4)
 
 
+def hard_swish(net: Net, x: str) -> str:
+    """As exporters spell it."""
+    clipped = net.add("Clip", net.add("Add", x, np.float32(3)), np.float32(0), np.float32(6))
+    return net.add("Div", net.add("Mul", x, clipped), np.float32(6))
+
+
 BETWEEN: dict[str, tuple[Callable[[Net, str], str], set[str]]] = {
     "maximum": (lambda n, x: n.add("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]), {"NhwcMaxPool"}),
     "average": (lambda n, x: n.add("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2]), {"QLinearAveragePool"}),
@@ -35,6 +41,15 @@ BETWEEN: dict[str, tuple[Callable[[Net, str], str], set[str]]] = {
     "concat": (lambda n, x: conv(n, n.add("Concat", x, conv(n, x), axis=1), 64), {"QLinearConcat"}),
     "relu": (lambda n, x: n.add("Relu", x), set()),
     "relu6": (lambda n, x: n.add("Clip", x, np.float32(0), np.float32(6)), set()),
+    "hard swish": (lambda n, x: hard_swish(n, x), {"QLinearAdd", "QLinearMul"}),
+    "shifted hard swish": (
+        lambda n, x: n.add("Add", n.add("Mul", hard_swish(n, x), np.float32(1.5)), np.float32(-0.7)),
+        {"QLinearAdd", "QLinearMul"},
+    ),
+    "hard gate": (
+        lambda n, x: n.add("Mul", x, n.add("HardSigmoid", conv(n, n.add("GlobalAveragePool", x), size=1))),
+        {"QLinearGlobalAveragePool", "QLinearAdd", "QLinearMul"},
+    ),
     "reshape": (lambda n, x: n.add("Reshape", x, np.array([0, 32, 4, 16])), {"Reshape"}),
     "slice": (lambda n, x: n.add("Slice", x, np.array([0]), np.array([4]), np.array([2])), {"Slice"}),
     "gate": (

@@ -100,3 +100,14 @@ def test_json_round_trip() -> None:
 def test_unknown_method_names_the_nearest() -> None:
     with pytest.raises(CompressError, match="did you mean 'entropy'"):
         observed(np.ones(3)).range("entropie")  # type: ignore[arg-type]
+
+
+def test_what_readers_cannot_tell_apart_takes_no_room() -> None:
+    seen = observed(np.r_[np.linspace(-40, 0, 4000), np.linspace(0, 5, 4000)])
+    raised = seen.above(-3.0)
+    assert raised.low == -3.0
+    assert raised.counts.sum() == seen.counts.sum()
+    assert raised.range("mse").low == pytest.approx(-3, abs=0.05)
+    assert raised.range("minmax") == Range(-3.0, 5.0)
+    assert seen.above(-50.0) is seen
+    assert seen.low == -40

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import pytest
 
-from edgekit.compress.quantize.placement import place
+from edgekit.compress.quantize.placement import Wiring, gates, place
 from edgekit.compress.quantize.static import prepare
 from tests.compress.quantize.nets import Net, mobile_block, normal
 
@@ -51,7 +52,7 @@ def test_small_convolutions_at_the_entry_stay_in_float_unless_nothing_follows() 
     stem = net.add("Relu", net.add("Conv", "image", normal(RNG, 16, 1, 3, 3)))
     model = net.model(net.add("Conv", stem, normal(RNG, 64, 16, 3, 3)), rank=4)
     assert place(model).nodes == {"conv2"}
-    assert place(model, small_entry=True).nodes == {"conv0", "conv2"}
+    assert place(model, nvidia=True).nodes == {"conv0", "conv2"}
     assert "few weights" in place(model).left[0].reason
     alone = Net(image=("batch", 1, 8, 8))
     assert place(alone.model(alone.add("Conv", "image", normal(RNG, 16, 1, 3, 3)), rank=4)).nodes == {"conv0"}
@@ -76,3 +77,31 @@ def test_constants_do_not_join() -> None:
     placement = place(net.model(net.add("MatMul", shifted, normal(RNG, 16, 16))))
     assert placement.nodes == {"matmul0", "matmul3"}
     assert set(placement.tensors) == {"x", "relu2"}
+
+
+def hard_swish_net(shift: float = -0.5) -> onnx.ModelProto:
+    """Conv, hard swish, a shift that padding keeps, Conv."""
+    net = Net(x=("batch", 32, 8, 8))
+    x = net.add("Conv", "x", normal(RNG, 32, 32, 1, 1), normal(RNG, 32))
+    product = net.add("Mul", x, net.add("HardSigmoid", x, alpha=1 / 6, beta=0.5))
+    shifted = net.add("Add", product, np.float32(shift))
+    return net.model(net.add("Conv", shifted, normal(RNG, 32, 32, 3, 3), pads=[1] * 4), rank=4)
+
+
+def test_a_hard_swish_and_its_shift_run_in_int8_but_not_for_nvidia() -> None:
+    placement = place(hard_swish_net())
+    assert placement.nodes == {"conv0", "hardsigmoid1", "mul2", "conv4"}
+    assert placement.shifted == {"add3": "mul2"}
+    assert set(placement.tensors) == {"x", "conv0", "hardsigmoid1", "add3", "conv4"}
+    other = place(hard_swish_net(), nvidia=True)
+    assert other.nodes == {"conv0", "conv4"}
+    assert other.shifted == {}
+
+
+def test_below_its_gate_a_hard_swish_is_zero() -> None:
+    assert gates(Wiring(hard_swish_net())) == {"conv0": pytest.approx(-3.0, rel=1e-6)}
+    net = Net(x=("batch", 32, 8, 8))
+    x = net.add("Conv", "x", normal(RNG, 32, 32, 1, 1))
+    gate = net.add("HardSigmoid", x)
+    both = net.model(net.add("Add", net.add("Mul", x, gate), x), rank=4)
+    assert gates(Wiring(both)) == {}

@@ -75,7 +75,7 @@ def test_the_written_arithmetic_is_the_reference() -> None:
     qx = np.clip(np.rint(x / sx) + zx, 0, 255) - zx
     total = np.einsum("nihw,oi->nohw", qx, q[:, :, 0, 0].astype(float)) + np.rint(bias / (sx * sw))[:, None, None]
     expected = np.clip(np.rint(total * (sx * sw / sy)[:, None, None]), 0, 255) * sy
-    placement = place(model, small_entry=True)
+    placement = place(model, nvidia=True)
     assert placement.nodes == {"conv0"}
     got = run(write_qdq(model, placement, ranges, Scheme()), {"x": x})[0]
     assert np.abs(got - expected).max() <= sy * 1.01  # ties may round the other way
@@ -86,8 +86,8 @@ def test_a_relu_that_saturation_replaces_is_not_written() -> None:
     net = Net(x=("batch", 32, 5, 5))
     model = net.model(net.add("Relu", net.add("Conv", "x", normal(RNG, 16, 32, 1, 1))), rank=4)
     ranges = {"x": Range(-1.0, 1.0), "relu1": Range(0.0, 3.0)}
-    unsigned = write_qdq(model, place(model, small_entry=True), ranges, Scheme())
-    symmetric = write_qdq(model, place(model, small_entry=True), ranges, Scheme(signed=True, symmetric=True))
+    unsigned = write_qdq(model, place(model, nvidia=True), ranges, Scheme())
+    symmetric = write_qdq(model, place(model, nvidia=True), ranges, Scheme(signed=True, symmetric=True))
     assert "Relu" not in {n.op_type for n in unsigned.graph.node}
     assert "Relu" in {n.op_type for n in symmetric.graph.node}
 
@@ -133,3 +133,41 @@ def test_corrected_biases_are_written() -> None:
     off = [np.abs((got - reference).mean(axis=0)).max() for got in (plain, corrected)]
     assert off[1] < off[0] / 10
     assert snr_db(reference, corrected) > snr_db(reference, plain)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_hard_sigmoid_is_exact_to_half_a_step_and_ends_where_it_should(signed: bool) -> None:
+    x = np.linspace(-8, 8, 4 * 256, dtype=np.float32).reshape(4, 256, 1, 1)
+    net = Net(x=("batch", 256, 1, 1))
+    unit = np.eye(256, dtype=np.float32)[:, :, None, None]
+    first = net.add("Conv", "x", unit)
+    model = net.model(net.add("Conv", net.add("HardSigmoid", first, alpha=0.25, beta=0.625), unit), rank=4)
+    ranges = {"x": Range(-8.0, 8.0), "conv0": Range(-8.0, 8.0), "hardsigmoid1": Range(0.0, 0.9), "conv2": Range(0, 1)}
+    got = run(write_qdq(model, place(model), ranges, Scheme(signed=signed)), {"x": x})[0]
+    step = 16 / 255
+    rounded = np.clip(np.rint(x / step), -128, 127) * step
+    expected = np.clip(0.25 * rounded + 0.625, 0, 0.9)
+    assert np.abs(got - expected).max() <= 0.9 / 255 / 2 + 1.5 / 255
+    assert got.min() == 0
+    assert got.max() == pytest.approx(0.9, abs=1 / 255)
+
+
+@pytest.mark.parametrize("shift", [-0.7, 0.003, 2.0])
+def test_a_shift_moves_the_zero_point_and_padding_stays_zero(shift: float) -> None:
+    net = Net(x=("batch", 32, 6, 6))
+    product = net.add("Mul", (c := net.add("Conv", "x", normal(RNG, 32, 32, 1, 1))), net.add("Sigmoid", c))
+    shifted = net.add("Add", np.float32(shift), product)
+    model = net.model(net.add("Conv", shifted, normal(RNG, 32, 32, 3, 3), pads=[1] * 4), rank=4)
+    x = RNG.standard_normal((8, 32, 6, 6)).astype(np.float32)
+    placement = place(model)
+    assert placement.shifted == {"add3": "mul2"}
+    ranges = {"x": Range(-4, 4), "conv0": Range(-5, 5), "sigmoid1": Range(0, 1), "add3": Range(-0.3 + shift, 5 + shift)}
+    written = write_qdq(model, placement, ranges | {"conv4": Range(-15, 15)}, Scheme())
+    constants = {i.name: numpy_helper.to_array(i) for i in written.graph.initializer}
+    reader = next(n for n in written.graph.node if "add3" in n.output)
+    quantiser = next(n for n in written.graph.node if reader.input[0] in n.output)
+    (scale, wrote), read = (constants[i] for i in quantiser.input[1:]), constants[reader.input[2]]
+    assert reader.input[1] == quantiser.input[1]
+    tolerance = 1e-6 if abs(shift) > scale else float(scale) / 2
+    assert (int(wrote) - int(read)) * scale == pytest.approx(shift, abs=tolerance)
+    assert snr_db(run(model, {"x": x})[0], run(written, {"x": x})[0]) > 25
