@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
+import shutil
+import subprocess
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -29,26 +32,51 @@ _PACKAGES = ("edgekit", "onnxruntime", "onnxruntime-gpu", "onnx", "onnx-ir", "to
 def available_cores() -> int:
     """Cores that this process may use: the smaller of its affinity and its cgroup's quota, at least 1."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_cores()
+    quota = cgroup_cores()
     return max(1, affinity if quota is None else min(affinity, math.ceil(quota)))
 
 
-def _cgroup_cores(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """CPU quota in cores, from cgroup v2 or v1; None where there is no limit."""
-    v2, v1 = root / "cpu.max", root / "cpu/cpu.cfs_quota_us"
+def cgroup_directories(
+    controller: str, root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
+) -> list[Path]:
+    """Directories that limit this process: its cgroup and all above it, in version 2 and in version 1.
+
+    Inside a container the path of `membership` may be the host's, of which only the top is mounted.
+    """
+    lines = membership.read_text().splitlines() if membership.exists() else []
+    found = [root, root / controller]
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        top = root if not controllers else root / controller
+        if ".." not in Path(path).parts and (not controllers or controller in controllers.split(",")):
+            below = top / path.lstrip("/")
+            found += [d for d in (below, *below.parents) if d.is_relative_to(top)]
+    return [d for d in dict.fromkeys(found) if d.is_dir()]
+
+
+def cgroup_cores(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> float | None:
+    """CPU quota in cores, the least of all cgroups that this process is in; None where there is no limit."""
+    quotas = [_quota(d) for d in cgroup_directories("cpu", root, membership)]
+    return min((q for q in quotas if q is not None), default=None)
+
+
+def _quota(directory: Path) -> float | None:
+    v2, v1 = directory / "cpu.max", directory / "cpu.cfs_quota_us"
     if v2.exists():
         quota, period = v2.read_text().split()[:2]
         return None if quota == "max" else int(quota) / int(period)
     if v1.exists():
         quota_us = int(v1.read_text())
-        return None if quota_us < 0 else quota_us / int((root / "cpu/cpu.cfs_period_us").read_text())
+        return None if quota_us < 0 else quota_us / int((directory / "cpu.cfs_period_us").read_text())
     return None
 
 
-def memory_bytes(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Memory that this process may use: the machine's, or its cgroup's limit where that is lower."""
+def memory_bytes(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
+    """Memory that this process may use: the machine's, or its cgroups' least limit where that is lower."""
     total = int(psutil.virtual_memory().total)
-    limits = [_limit(file) for file in (root / "memory.max", root / "memory/memory.limit_in_bytes")]
+    held = cgroup_directories("memory", root, membership)
+    limits = [_limit(d / file) for d in held for file in ("memory.max", "memory.limit_in_bytes")]
     return min([total, *filter(None, limits)])
 
 
@@ -122,15 +150,62 @@ def package_versions() -> dict[str, str]:
     return found
 
 
+def governor(root: Path = Path("/sys/devices/system/cpu")) -> str | None:
+    """What sets the CPU's clock, such as "performance"; None where the system does not tell, as in most containers."""
+    found = sorted({f.read_text().strip() for f in root.glob("cpu[0-9]*/cpufreq/scaling_governor")})
+    return ", ".join(found) or None
+
+
+@cache
+def gpus() -> tuple[dict[str, str], ...]:
+    """NVIDIA's GPUs with name, driver and the CUDA that the driver supports; empty where nvidia-smi finds none."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ()
+    fields = ("name", "driver_version", "memory.total", "compute_cap")
+    answer = _said(tool, f"--query-gpu={','.join(fields)}", "--format=csv,noheader")
+    cuda = re.search(r"CUDA (?:\w+ )?Version\s*:\s*([\d.]+)", _said(tool))
+    names = ("name", "driver", "memory", "compute_capability")
+    rows = [dict(zip(names, map(str.strip, line.split(",")), strict=False)) for line in answer.splitlines() if line]
+    return tuple({**row, **({"cuda": cuda[1]} if cuda else {})} for row in rows)
+
+
+def _said(*command: str) -> str:
+    """What a command printed; nothing where it failed, as nvidia-smi does without a driver."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def system_name() -> str:
+    """The distribution or system, as its makers call it."""
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return f"{platform.system()} {platform.release()}"
+
+
 def facts() -> dict[str, object]:
-    """What a figure must carry to be read later: CPU, cores, memory, system and versions."""
+    """What a figure must carry to be read later: CPU, cores, memory, GPUs, system and versions.
+
+    Nothing in it changes from run to run. None is what this system does not tell.
+    """
     return {
         "cpu": cpu_model(),
         "architecture": platform.machine(),
         "cores": available_cores(),
+        "machine_cores": os.cpu_count(),
+        "physical_cores": psutil.cpu_count(logical=False),
+        "cgroup_cores": cgroup_cores(),
+        "governor": governor(),
+        "virtual": "hypervisor" in cpu_flags(),
         "cpu_features": [name for name, there in cpu_features().items() if there],
         "memory_bytes": memory_bytes(),
+        "gpus": list(gpus()),
         "system": f"{platform.system()} {platform.release()}",
+        "distribution": system_name(),
         "python": platform.python_version(),
         "versions": package_versions(),
     }

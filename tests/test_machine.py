@@ -37,11 +37,64 @@ def test_a_cgroups_quota_is_read(tmp_path: Path, file: str, text: str, cores: fl
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000\n")
     (tmp_path / file).write_text(text + "\n")
-    assert machine._cgroup_cores(tmp_path) == cores
+    assert machine.cgroup_cores(tmp_path) == cores
+
+
+def test_the_least_quota_of_nested_cgroups_counts(tmp_path: Path) -> None:
+    inner = tmp_path / "pod/container"
+    inner.mkdir(parents=True)
+    (inner / "cpu.max").write_text("max 100000\n")
+    (tmp_path / "pod/cpu.max").write_text("200000 100000\n")
+    (tmp_path / "pod/memory.max").write_text("5000\n")
+    membership = tmp_path / "membership"
+    membership.write_text("1:name=systemd:/\n0::/pod/container\n")
+    assert machine.cgroup_cores(tmp_path, membership) == 2.0
+    assert machine.memory_bytes(tmp_path, membership) == 5000
+    membership.write_text("0::/not/mounted/here\n")
+    assert machine.cgroup_cores(tmp_path, membership) is None
+    membership.write_text("0::/../elsewhere\n")
+    assert machine.cgroup_directories("cpu", tmp_path, membership) == [tmp_path]
+
+
+def test_the_governor_is_read_where_there_is_one(tmp_path: Path) -> None:
+    assert machine.governor(tmp_path) is None
+    for core, name in enumerate(("performance", "powersave", "performance")):
+        (tmp_path / f"cpu{core}/cpufreq").mkdir(parents=True)
+        (tmp_path / f"cpu{core}/cpufreq/scaling_governor").write_text(f"{name}\n")
+    assert machine.governor(tmp_path) == "performance, powersave"
+
+
+_SMI = """#!/bin/sh
+case "$1" in
+--query-gpu*) echo "NVIDIA L4, 550.54.15, 23034 MiB, 8.9" ;;
+*) echo "| NVIDIA-SMI 550.54.15   Driver Version: 550.54.15   CUDA Version: 12.4 |" ;;
+esac
+"""
+
+
+def test_gpus_are_what_nvidias_tool_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(_SMI)
+    tool.chmod(0o755)
+    look = machine.gpus.__wrapped__
+    assert look() == (
+        {
+            "name": "NVIDIA L4",
+            "driver": "550.54.15",
+            "memory": "23034 MiB",
+            "compute_capability": "8.9",
+            "cuda": "12.4",
+        },
+    )
+    tool.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
+    assert look() == ()
+    tool.unlink()
+    assert look() == ()
 
 
 def test_a_quota_below_one_core_is_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_cgroup_cores", lambda: 0.5)
+    monkeypatch.setattr(machine, "cgroup_cores", lambda: 0.5)
     assert machine.available_cores() == 1
 
 
@@ -77,6 +130,8 @@ def test_a_child_does_not_inherit_its_parents_peak() -> None:
 def test_facts_hold_what_a_figure_must_carry() -> None:
     facts = machine.facts()
     assert facts["cpu"]
+    assert {"governor", "cgroup_cores", "gpus", "distribution", "python", "virtual"} <= facts.keys()
+    assert facts == machine.facts()
     assert facts["cores"] == machine.available_cores()
     assert "numpy" in facts["versions"]  # type: ignore[operator]
     assert set(facts["cpu_features"]) <= set(machine.cpu_features())  # type: ignore[call-overload]

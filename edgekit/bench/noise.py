@@ -12,7 +12,7 @@ import psutil
 
 from edgekit.bench.measure import Samples
 from edgekit.bench.statistics import drift
-from edgekit.machine import available_cores
+from edgekit.machine import available_cores, cgroup_directories
 
 _STOLEN = 0.01
 _OTHERS = 0.15
@@ -26,9 +26,12 @@ class Moment:
 
     Attributes:
         busy_s: CPU time of everything, all cores together.
-        own_s: CPU time of this process.
+        own_s: CPU time of this process and of its children that have ended.
         stolen_s: CPU time that a hypervisor gave to others.
-        frequency_mhz: The cores' mean clock, or None where it cannot be read.
+        frequency_mhz: The fastest core's clock while there is work, or None where it cannot be read.
+        throttled_s: How long a cgroup kept its processes from running because its quota was used up.
+        throttled: How often it did.
+        overheated: How often the cores slowed down for heat.
     """
 
     wall_s: float
@@ -36,16 +39,25 @@ class Moment:
     own_s: float
     stolen_s: float
     frequency_mhz: float | None
+    throttled_s: float = 0.0
+    throttled: int = 0
+    overheated: int = 0
 
 
-def look() -> Moment:
-    """Read the counters now."""
-    times, own = psutil.cpu_times(), os.times()
-    idle = times.idle + getattr(times, "iowait", 0.0)
-    stolen = getattr(times, "steal", 0.0)
-    # guest time is counted in user time already
-    total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
-    return Moment(time.monotonic(), total - idle - stolen, own.user + own.system, stolen, _frequency_mhz())
+def look(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> Moment:
+    """Read the counters now, from Linux's files where they are there."""
+    busy, stolen = _cpu_times(proc)
+    throttled, throttled_s = _throttling(proc, sys)
+    return Moment(
+        wall_s=time.monotonic(),
+        busy_s=busy,
+        own_s=sum(os.times()[:4]),
+        stolen_s=stolen,
+        frequency_mhz=_frequency_mhz(proc, sys),
+        throttled_s=throttled_s,
+        throttled=throttled,
+        overheated=_overheated(sys),
+    )
 
 
 def disturbances(before: Moment, after: Moment) -> list[str]:
@@ -60,6 +72,21 @@ def disturbances(before: Moment, after: Moment) -> list[str]:
     others = (after.busy_s - before.busy_s - after.own_s + before.own_s) / wall
     if others > _OTHERS:
         notes.append(f"other processes used {others:.1f} cores of {psutil.cpu_count()} meanwhile; stop them and repeat")
+    return notes + _slowed(before, after)
+
+
+def _slowed(before: Moment, after: Moment) -> list[str]:
+    """What slowed the cores themselves down."""
+    notes = []
+    times = after.throttled - before.throttled
+    if times > 0:
+        lost = after.throttled_s - before.throttled_s
+        notes.append(
+            f"the cgroup's CPU quota was used up {times} times, for {lost:.2f} s in all; use fewer threads, or a "
+            "larger quota"
+        )
+    if after.overheated > before.overheated:
+        notes.append(f"the CPU slowed down for heat {after.overheated - before.overheated} times; let it cool")
     if before.frequency_mhz and after.frequency_mhz:
         change = after.frequency_mhz / before.frequency_mhz - 1
         if abs(change) > _FREQUENCY:
@@ -93,7 +120,53 @@ def thread_notes(threads: int, streams: int = 1) -> Sequence[str]:
     ]
 
 
-def _frequency_mhz() -> float | None:
-    readings = list(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
-    values = [int(r.read_text()) / 1000 for r in readings]
-    return sum(values) / len(values) if values else None
+def _cpu_times(proc: Path) -> tuple[float, float]:
+    """Seconds of work and of stolen time, over all cores.
+
+    Source: proc_stat(5); guest time is counted in user time already.
+    """
+    stat = proc / "stat"
+    if not stat.exists():
+        times = psutil.cpu_times()
+        return sum(times) - times.idle, 0.0
+    user, nice, system, _, _, irq, softirq, stolen = map(int, stat.read_text().split("\n", 1)[0].split()[1:9])
+    ticks = os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + irq + softirq) / ticks, stolen / ticks
+
+
+def _throttling(proc: Path, sys: Path) -> tuple[int, float]:
+    """How often and how long this process's cgroups were kept from running.
+
+    Source: the kernel's documentation of cgroup v2 (`throttled_usec`) and of the CFS quota (`throttled_time`, in ns).
+    """
+    times, seconds = 0, 0.0
+    for directory in cgroup_directories("cpu", sys / "fs/cgroup", proc / "self/cgroup"):
+        file = directory / "cpu.stat"
+        if file.exists():
+            held = {k: int(v) for k, v in (line.split() for line in file.read_text().splitlines())}
+            times += held.get("nr_throttled", 0)
+            seconds += held.get("throttled_usec", 0) / 1e6 + held.get("throttled_time", 0) / 1e9
+    return times, seconds
+
+
+def _frequency_mhz(proc: Path, sys: Path) -> float | None:
+    """The clock of the core that works: from cpufreq, else from /proc/cpuinfo, where a virtual machine's is fixed."""
+    readings = list((sys / "devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
+    if readings:
+        _wake()
+        return max(int(r.read_text()) for r in readings) / 1000
+    cpuinfo = proc / "cpuinfo"
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return max((float(line.partition(":")[2]) for line in lines if line.startswith("cpu MHz")), default=None)
+
+
+def _wake(seconds: float = 0.05) -> None:
+    """Keep a core busy for a moment: one that idled has a low clock, which says nothing."""
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        pass
+
+
+def _overheated(sys: Path) -> int:
+    counters = (sys / "devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
+    return sum(int(c.read_text()) for c in counters)
