@@ -11,8 +11,9 @@ from edgekit.bench.compare import (
     verdict,
 )
 from edgekit.bench.measure import Plan, Samples, interleave
-from edgekit.bench.records import BenchInterrupted, BenchReport, BenchRequest, BenchRow, ColdStart, Placement
+from edgekit.bench.records import BenchInterrupted, BenchReport, BenchRequest, BenchRow, ColdStart, Placement, Setting
 from edgekit.bench.run import bench_models
+from edgekit.bench.signature import refuse_other_signatures
 from edgekit.bench.statistics import Latency
 
 __all__ = [
@@ -27,12 +28,14 @@ __all__ = [
     "Plan",
     "RowComparison",
     "Samples",
+    "Setting",
     "Speedup",
     "Verdict",
     "bench_models",
     "compare_latency",
     "compare_rows",
     "interleave",
+    "refuse_other_signatures",
     "speedup",
     "verdict",
 ]

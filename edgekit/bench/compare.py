@@ -14,7 +14,7 @@ import numpy as np
 
 from edgekit.bench.inputs import BenchInputs, fixed_batch
 from edgekit.bench.measure import Plan, Recorder, Samples, interleave
-from edgekit.bench.records import BenchReport, BenchRow
+from edgekit.bench.records import BenchReport, BenchRow, Setting
 from edgekit.bench.statistics import MIN_ROUNDS, Interval, paired_ratio
 from edgekit.bench.streams import Run
 from edgekit.machine import available_cores
@@ -81,21 +81,21 @@ class LatencyComparison:
 
 @dataclass(frozen=True)
 class RowComparison:
-    """One row of a report against the first model's row on the same provider at the same batch."""
+    """One row of a report against the first model's row in the same setting."""
 
     model: str
     baseline: str
-    provider: str
-    batch: int
+    setting: Setting
     speedup: Speedup
     verdict: Verdict
-    streams: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """What JSON holds."""
         gain = self.speedup
         return {
-            **vars(self),
+            "model": self.model,
+            "baseline": self.baseline,
+            **self.setting._asdict(),
             "speedup": gain.ratio,
             "ci95": None if gain.ci95 is None else list(gain.ci95),
             "verdict": str(self.verdict),
@@ -104,15 +104,13 @@ class RowComparison:
 
 def compare_rows(report: BenchReport) -> tuple[RowComparison, ...]:
     """Every model of a report against the first one; rows were measured in turns, so rounds can be paired."""
-    baselines: dict[tuple[str, int, int], BenchRow] = {}
+    baselines: dict[Setting, BenchRow] = {}
     found = []
     for row in report.rows:
-        base = baselines.setdefault((row.provider, row.batch, row.streams), row)
+        base = baselines.setdefault(row.setting, row)
         if base is not row:
             gain = speedup(base.samples, row.samples)
-            found.append(
-                RowComparison(row.model, base.model, row.provider, row.batch, gain, verdict(gain), row.streams)
-            )
+            found.append(RowComparison(row.model, base.model, row.setting, gain, verdict(gain)))
     return tuple(found)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from edgekit.ort.providers import require_provider
 from edgekit.specs import Feeds
 
 MOST_STREAMS = 256  # each is a thread
+# Of the JSON of a report; raised when a key that `--against` reads changes its meaning.
+SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,22 @@ class ColdStart:
     inputs: Mapping[str, str]
 
 
+class Setting(NamedTuple):
+    """How a model was run; rows of one setting can be compared.
+
+    >>> str(Setting("cpu", 8, 2, 4))
+    'cpu, batch 8, 4 streams'
+    """
+
+    provider: str
+    batch: int
+    threads: int
+    streams: int
+
+    def __str__(self) -> str:
+        return f"{self.provider}, batch {self.batch}" + (f", {self.streams} streams" if self.streams > 1 else "")
+
+
 @dataclass(frozen=True)
 class BenchRow:
     """One model on one provider at one batch size, for one number of streams.
@@ -162,6 +180,11 @@ class BenchRow:
     def batch(self) -> int:
         """Samples in one run."""
         return self.cold.batch
+
+    @property
+    def setting(self) -> Setting:
+        """How it was run."""
+        return Setting(self.provider, self.batch, self.threads, self.streams)
 
     @property
     def throughput_per_s(self) -> float:
@@ -207,7 +230,9 @@ class BenchRow:
             "input_source": self.input_source,
             "notes": list(self.notes),
         }
-        return {**row, "samples_ms": self.samples.ms.tolist()} if samples else row
+        if samples:
+            row |= {"samples_ms": self.samples.ms.tolist(), "samples_round": self.samples.rounds.tolist()}
+        return row
 
 
 @dataclass(frozen=True)
@@ -229,6 +254,7 @@ class BenchReport:
     def as_dict(self, *, samples: bool = False) -> dict[str, Any]:
         """What JSON holds."""
         return {
+            "schema_version": SCHEMA_VERSION,
             "rows": [row.as_dict(samples=samples) for row in self.rows],
             "machine": dict(self.machine),
             "notes": list(self.notes),

@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+from edgekit.cli.bench_output import OutputFiles, Require, conclude, typed_command
 from edgekit.cli.command import command, emit
+
+_COMPARING, _FILES = "Comparison", "Output"
 
 
 def register(app: typer.Typer) -> None:
@@ -25,12 +28,37 @@ def bench(
     streams: Annotated[list[int] | None, typer.Option(help="Callers at the same time; repeat for several.")] = None,
     session_per_stream: Annotated[bool, typer.Option(help="A session for each stream; they share one else.")] = False,
     min_seconds: Annotated[float, typer.Option(help="Measuring time of each row.")] = 2.0,
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Say how much faster each model is than the first.", rich_help_panel=_COMPARING),
+    ] = False,
+    require: Annotated[
+        Require | None, typer.Option(help="Exit 3 unless every comparison says so.", rich_help_panel=_COMPARING)
+    ] = None,
+    top: Annotated[
+        int, typer.Option(min=0, help="Show so many of each model's slowest operators.", rich_help_panel=_FILES)
+    ] = 0,
+    csv: Annotated[Path | None, typer.Option(help="Write the rows as CSV.", rich_help_panel=_FILES)] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.", rich_help_panel=_FILES)] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(help="Keep every recorded run, in a .json or an .npz.", rich_help_panel=_FILES),
+    ] = None,
+    with_samples: Annotated[
+        bool, typer.Option("--with-samples", help="Every recorded run in --json too.", rich_help_panel=_FILES)
+    ] = False,
 ) -> None:
     """Measure latency with intervals, cold start, memory, and where every node ran."""
-    from edgekit.bench import BenchInterrupted, BenchRequest, bench_models
+    from edgekit.bench import BenchInterrupted, BenchRequest, bench_models, compare_rows, refuse_other_signatures
     from edgekit.data import load_split
-    from edgekit.report.benchmark import bench_tables
+    from edgekit.report.benchmark import Findings, bench_tables
 
+    compare = compare or require is not None
+    files = OutputFiles(csv, markdown, samples)
+    files.check(models)
+    if compare:
+        _require_two(models)
+        refuse_other_signatures(models)
     request = BenchRequest(
         providers=tuple(provider or ["cpu"]),
         batches=tuple(batch or ()),
@@ -45,10 +73,18 @@ def bench(
         report = bench_models(models, request)
     except BenchInterrupted as stop:
         report = stop.report
+    findings = Findings(report, compare_rows(report) if compare else (), typed_command(), top)
     if report.rows:
-        emit(report.as_dict(), lambda: bench_tables(report))
+        files.write(findings)
+        emit(findings.as_dict(samples=with_samples), lambda: bench_tables(findings))
     if not report.complete:
         raise KeyboardInterrupt("the rows above are what was measured until then")
+    conclude(findings, require)
+
+
+def _require_two(models: list[Path]) -> None:
+    if len(models) < 2:
+        raise typer.BadParameter("--compare needs two models or more: the first is what the others are compared with")
 
 
 def _shapes(texts: list[str] | tuple[()]) -> dict[str, tuple[int, ...]]:

@@ -1,59 +1,191 @@
-"""A benchmark's rows as tables for people."""
+"""What a benchmark found, as sheets: the same cells for the terminal, Markdown and HTML."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from edgekit.bench import BenchReport
+from edgekit.bench import BenchReport, BenchRow, RowComparison, Verdict
 from edgekit.report.comparison import human_bytes
+from edgekit.report.figures import figure, ratio, short_names, with_interval
+from edgekit.report.sheets import FittedTable, Line, Mark, Sheet
 
 if TYPE_CHECKING:
     from rich.console import Group
-    from rich.table import Table
+
+MARKS: dict[Verdict, Mark] = {
+    Verdict.FASTER: "good",
+    Verdict.SLOWER: "bad",
+    Verdict.TOO_NOISY: "doubtful",
+    Verdict.NO_DIFFERENCE: "",
+}
+_LATENCY_CAPTION = "brackets: 95 % interval of the median; n/a: too few runs to tell with 99 % confidence"
 
 
-def bench_tables(report: BenchReport) -> Group:
-    """Two narrow tables rather than one that no terminal is wide enough for."""
+@dataclass(frozen=True)
+class Findings:
+    """A report and what was concluded from it.
+
+    Attributes:
+        comparisons: Each model against the first; empty where that was not asked for.
+        command: What the user typed, for whoever reads the file later.
+        top: How many operators to show of each model.
+    """
+
+    report: BenchReport
+    comparisons: tuple[RowComparison, ...] = ()
+    command: str = ""
+    top: int = 0
+
+    def as_dict(self, *, samples: bool = False) -> dict[str, Any]:
+        """What JSON holds."""
+        document = self.report.as_dict(samples=samples)
+        if self.comparisons:
+            document["comparisons"] = [c.as_dict() for c in self.comparisons]
+        return document
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column over the rows of a benchmark.
+
+    Attributes:
+        cell: The text of a row.
+        when: Whether it says anything about these rows; a column that does not is left out.
+    """
+
+    title: str
+    cell: Callable[[BenchRow], str]
+    when: Callable[[Sequence[BenchRow]], bool] = lambda rows: True
+
+
+LATENCY_COLUMNS: tuple[Column, ...] = (
+    Column("on", lambda row: row.provider),
+    Column("batch", lambda row: str(row.batch)),
+    Column("streams", lambda row: str(row.streams), when=lambda rows: any(row.streams > 1 for row in rows)),
+    Column("p50 ms [95 %]", lambda row: with_interval(row.latency_ms.p50, row.latency_ms.ci95_p50)),
+    Column("p90 ms", lambda row: figure(row.latency_ms.p90)),
+    Column("p95 ms", lambda row: figure(row.latency_ms.p95)),
+    Column("p99 ms", lambda row: figure(row.latency_ms.p99)),
+    Column("per s", lambda row: figure(row.throughput_per_s)),
+    Column("runs", lambda row: str(row.samples.n)),
+)
+COLD_COLUMNS: tuple[Column, ...] = (
+    Column("ran on", lambda row: _where(row)),
+    Column("batch", lambda row: str(row.batch)),
+    Column("session ms", lambda row: figure(row.cold.session_ms)),
+    Column("first run ms", lambda row: figure(row.cold.first_run_ms)),
+    Column("peak memory", lambda row: human_bytes(row.cold.peak_rss_bytes)),
+    Column("size", lambda row: human_bytes(row.size_bytes)),
+)
+
+
+def sheets(findings: Findings) -> list[Sheet]:
+    """Every sheet that has something to say, what matters most first."""
+    report = findings.report
+    if not report.rows:
+        return []
+    found = [_latency_sheet(report)]
+    if findings.comparisons:
+        found.append(_comparison_sheet(findings.comparisons))
+    cold = cold_rows(report)
+    found.append(_sheet("cold start, in a process of its own", COLD_COLUMNS, cold))
+    if findings.top:
+        found.append(_operator_sheet(cold, findings.top))
+    return found
+
+
+def cold_rows(report: BenchReport) -> list[BenchRow]:
+    """One row a cold start: rows that differ in streams alone share it."""
+    return list({id(row.cold): row for row in reversed(report.rows)}.values())[::-1]
+
+
+def bench_tables(findings: Findings) -> Group:
+    """Narrow tables below each other rather than one that no terminal is wide enough for."""
     from rich.console import Group
+    from rich.text import Text
 
-    return Group(_latency_table(report), _cold_table(report), *(f"note: {n}" for n in report.notes))
-
-
-def _latency_table(report: BenchReport) -> Table:
-    from rich.table import Table
-
-    title = f"steady latency on {report.machine['cpu']}, {report.rows[0].threads} threads"
-    table = Table(title=title, title_justify="left")
-    streams = ["streams"] if any(row.streams > 1 for row in report.rows) else []
-    for column in ("model", "on", "batch", *streams, "p50 ms [95 %]", "p90 ms", "p95 ms", "p99 ms", "per s", "n"):
-        table.add_column(column, justify="left" if column in ("model", "on") else "right", overflow="fold")
-    for row in report.rows:
-        latency, interval = row.latency_ms, row.latency_ms.ci95_p50
-        sure = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else " [n/a]"
-        tail = (_or_na(latency.p90), _or_na(latency.p95), _or_na(latency.p99))
-        cells = (f"{latency.p50:.3f}{sure}", *tail, f"{row.throughput_per_s:.0f}", str(row.samples.n))
-        setting = (str(row.batch), *(str(row.streams) for _ in streams))
-        table.add_row(Path(row.model).name, row.provider, *setting, *cells)
-    return table
+    return Group(*map(FittedTable, sheets(findings)), *(Text(f"note: {n}", "yellow") for n in every_note(findings)))
 
 
-def _cold_table(report: BenchReport) -> Table:
-    from rich.table import Table
+def every_note(findings: Findings) -> list[str]:
+    """What disturbed the measurement, the notes of single rows included."""
+    rows = findings.report.rows
+    names = short_names(row.model for row in rows)
+    of_rows = [f"{names[row.model]} on {row.setting}: {n}" for row in rows for n in row.notes]
+    return [*findings.report.notes, *of_rows]
 
+
+def _latency_sheet(report: BenchReport) -> Sheet:
+    title = f"steady latency on {report.machine['cpu']}, {_threads(report.rows)}"
+    return _sheet(title, LATENCY_COLUMNS, report.rows, caption=_LATENCY_CAPTION)
+
+
+def _threads(rows: Sequence[BenchRow]) -> str:
+    counts = sorted({row.threads for row in rows})
+    return "1 thread" if counts == [1] else f"{', '.join(map(str, counts))} threads"
+
+
+def _sheet(title: str, columns: Sequence[Column], rows: Sequence[BenchRow], caption: str = "") -> Sheet:
+    names = short_names(row.model for row in rows)
+    shown = [column for column in columns if column.when(rows)]
+    lines = tuple(Line((names[row.model], *(c.cell(row) for c in shown))) for row in rows)
+    return Sheet(title, ("model", *(c.title for c in shown)), lines, caption=caption)
+
+
+def _comparison_sheet(found: Sequence[RowComparison]) -> Sheet:
+    names = short_names([c.baseline for c in found] + [c.model for c in found])
+    streams = ["streams"] if any(c.setting.streams > 1 for c in found) else []
+    baselines = ", ".join(dict.fromkeys(names[c.baseline] for c in found))
+    lines = tuple(
+        Line(
+            (
+                names[c.model],
+                c.setting.provider,
+                str(c.setting.batch),
+                *(str(c.setting.streams) for _ in streams),
+                ratio(c.speedup.ratio, c.speedup.ci95),
+                str(c.verdict),
+                str(c.speedup.rounds),
+            ),
+            MARKS[c.verdict],
+        )
+        for c in found
+    )
+    columns = ("model", "on", "batch", *streams, "speed-up [95 %]", "verdict", "rounds")
+    return Sheet(f"against {baselines}", columns, lines, caption="above 1x is faster; paired over rounds in turns")
+
+
+def _operator_sheet(rows: Sequence[BenchRow], top: int) -> Sheet:
+    names = short_names(row.model for row in rows)
+    lines = tuple(
+        Line(
+            (names[row.model], o.op_type, short_provider(o.provider), str(row.batch), str(o.nodes), share(o.time_share))
+        )
+        for row in rows
+        for o in row.cold.operators[:top]
+    )
+    return Sheet("slowest operators", ("model", "operator", "on", "batch", "nodes", "of the time"), lines, left=3)
+
+
+def share(part: float) -> str:
+    """A share for people.
+
+    >>> share(0.1234)
+    '12.3 %'
+    """
+    return f"{100 * part:.1f} %"
+
+
+def short_provider(ort_name: str) -> str:
+    """A provider's short name from ONNX Runtime's."""
     from edgekit.ort import PROVIDERS
 
-    table = Table(title="cold start, in a process of its own", title_justify="left")
-    for column in ("model", "ran on", "batch", "session ms", "first run ms", "peak memory", "size"):
-        table.add_column(column, justify="left" if column in ("model", "ran on") else "right", overflow="fold")
-    short = {p.ort_name: p.name for p in PROVIDERS.values()}
-    for row in {id(r.cold): r for r in report.rows}.values():
-        parts = row.cold.placement.items()
-        where = ", ".join(f"{short.get(name, name)} {100 * p.time_share:.0f} %" for name, p in parts)
-        times = (f"{row.cold.session_ms:.1f}", f"{row.cold.first_run_ms:.2f}", human_bytes(row.cold.peak_rss_bytes))
-        table.add_row(Path(row.model).name, where, str(row.batch), *times, human_bytes(row.size_bytes))
-    return table
+    return next((p.name for p in PROVIDERS.values() if p.ort_name == ort_name), ort_name)
 
 
-def _or_na(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.3f}"
+def _where(row: BenchRow) -> str:
+    parts = [f"{short_provider(name)} {100 * p.time_share:.0f} %" for name, p in row.cold.placement.items()]
+    copies = row.cold.memcpy_nodes
+    return ", ".join(parts) + (f", {copies} copies" if copies else "")

@@ -75,7 +75,9 @@ def test_rows_are_compared_with_the_first_models_at_the_same_batch(chain: Maker)
     models = [chain(128, 4, name="small"), chain(128, 16, name="large")]
     report = bench_models(models, _quick(batches=(1, 8), min_seconds=0.2))
     found = compare_rows(report)
-    assert [(c.baseline, c.model, c.batch) for c in found] == [(str(models[0]), str(models[1]), b) for b in (1, 8)]
+    assert [(c.baseline, c.model, c.setting.batch) for c in found] == [
+        (str(models[0]), str(models[1]), b) for b in (1, 8)
+    ]
     assert [c.verdict for c in found] == [Verdict.SLOWER, Verdict.SLOWER]
     assert json.loads(json.dumps(found[0].as_dict()))["verdict"] == "SLOWER"
 

@@ -1,0 +1,105 @@
+"""A table once, for the terminal, Markdown and HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
+    from rich.table import Table
+
+Mark = Literal["", "good", "bad", "doubtful"]
+_STYLES = {"good": "green", "bad": "red", "doubtful": "yellow"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a sheet.
+
+    Attributes:
+        cells: One text a column; an interval follows its value as " [low, high]".
+        mark: Whether the row is good or bad news.
+    """
+
+    cells: tuple[str, ...]
+    mark: Mark = ""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A titled table of texts.
+
+    Attributes:
+        left: How many columns, from the first, hold names rather than figures.
+        caption: What has to be known to read it.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    lines: tuple[Line, ...]
+    left: int = 2
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class FittedTable:
+    """A sheet in the terminal: intervals beside their values where there is room, else below them."""
+
+    sheet: Sheet
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        """Rich asks this for what to print."""
+        from rich.measure import Measurement
+
+        wide = _table(self.sheet, stacked=False)
+        needs = Measurement.get(console, options.update(max_width=1000), wide).maximum
+        yield wide if needs <= options.max_width else _table(self.sheet, stacked=True)
+
+
+def _table(sheet: Sheet, *, stacked: bool) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    title = Text(sheet.title, "bold")
+    table = Table(title=title, title_justify="left", title_style="", box=box.HORIZONTALS, pad_edge=False)
+    table.caption, table.caption_justify = Text(sheet.caption) if sheet.caption else None, "left"
+    if stacked:
+        table.padding, table.collapse_padding = (0, 1, 0, 0), True
+    for number, column in enumerate(sheet.columns):
+        is_name = number < sheet.left
+        # a name gives way before a figure does
+        table.add_column(
+            Text(_stacked(column) if stacked else column),
+            justify="left" if is_name else "right",
+            overflow="fold",
+            no_wrap=not is_name,
+        )
+    for line in sheet.lines:  # names of files are text, never markup
+        cells = (Text(_stacked(cell) if stacked else cell) for cell in line.cells)
+        table.add_row(*cells, style=_STYLES.get(line.mark))
+    return table
+
+
+def _stacked(text: str) -> str:
+    return text.replace(" [", "\n[")
+
+
+def markdown_table(sheet: Sheet) -> str:
+    r"""A table as GitHub's Markdown has it; bad news in bold.
+
+    >>> print(markdown_table(Sheet("", ("model", "ms"), (Line(("a|b", "1.0"), "bad"),), left=1)))
+    | model | ms |
+    |---|--:|
+    | **a\|b** | **1.0** |
+    """
+    rules = ["---" if number < sheet.left else "--:" for number in range(len(sheet.columns))]
+    rows = [_markdown_row(line.cells, bold=line.mark == "bad") for line in sheet.lines]
+    return "\n".join([_markdown_row(sheet.columns), "|" + "|".join(rules) + "|", *rows])
+
+
+def _markdown_row(cells: Sequence[str], *, bold: bool = False) -> str:
+    plain = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
+    return "| " + " | ".join(f"**{cell}**" if bold and cell else cell for cell in plain) + " |"
