@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import sys
@@ -12,18 +11,19 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from edgekit import machine
-from edgekit.errors import EdgekitError, MissingPackageError, ModelError
-from edgekit.ort.child import answer_parent, ask_child
-from edgekit.ort.providers import PROVIDERS, missing_libraries, remedy
-from edgekit.ort.session import Session, brief, require_ort
+from edgekit import machine, nvidia
+from edgekit.errors import MissingPackageError
+from edgekit.ort import PROVIDERS, require_ort
+from edgekit.ort.libraries import missing_libraries, remedy
+from edgekit.ort.providers import short_name
+from edgekit.ort.session import brief
+from edgekit.ort.trial import try_provider
 
 _PACKAGES = (
     *("edgekit", "numpy", "onnx", "onnx-ir", "onnxslim", "onnxscript", "pydantic", "typer", "rich"),
     *("torch", "lightning", "torchmetrics", "scikit-learn", "safetensors"),
     *("transformers", "optimum", "optimum-onnx", "neural-compressor", "torch-pruning"),
 )
-_TIMEOUT_S = 60.0
 _INT8_SUMS = ("AVX512-VNNI", "AVX-VNNI", "AMX-INT8")
 
 
@@ -159,7 +159,7 @@ def _runtime_problems(distributions: dict[str, str], broken: str) -> list[Proble
 
 def _provider_problems(providers: Sequence[ProviderState]) -> list[Problem]:
     """Providers that should load here; without an NVIDIA driver nobody expects those for NVIDIA to."""
-    expected = {p.name for p in providers} - (set() if _has_nvidia_driver() else {"cuda", "tensorrt"})
+    expected = {p.name for p in providers} - (set() if nvidia.has_driver() else {"cuda", "tensorrt"})
     return [
         Problem(f"provider {p.name} does not load: {p.reason}", p.fix)
         for p in providers
@@ -169,16 +169,8 @@ def _provider_problems(providers: Sequence[ProviderState]) -> list[Problem]:
 
 def _kept_distribution(names: Sequence[str]) -> str:
     """The GPU build where there is an NVIDIA driver, else the plain one, else the first."""
-    first = "onnxruntime-gpu" if _has_nvidia_driver() else "onnxruntime"
+    first = "onnxruntime-gpu" if nvidia.has_driver() else "onnxruntime"
     return next((n for n in (first, "onnxruntime-gpu", "onnxruntime") if n in names), names[0])
-
-
-def _has_nvidia_driver() -> bool:
-    try:
-        ctypes.CDLL("nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1")
-    except OSError:
-        return False
-    return True
 
 
 def _cpu_problems(features: dict[str, bool]) -> list[Problem]:
@@ -201,18 +193,16 @@ def try_providers(compiled: Sequence[str]) -> tuple[ProviderState, ...]:
 
 
 def _try_provider(ort_name: str) -> ProviderState:
-    provider = next((p for p in PROVIDERS.values() if p.ort_name == ort_name), None)
+    name = short_name(ort_name)
+    provider = PROVIDERS.get(name)
     if provider is None:
         return ProviderState(ort_name, ort_name, False, reason="edgekit does not know this provider", fix="use another")
-    try:
-        answer = ask_child("edgekit.doctor", {"provider": provider.name}, provider.name, timeout_s=_TIMEOUT_S)
-    except ModelError as error:  # it crashed or hung
-        return ProviderState(provider.name, ort_name, False, reason=str(error), fix=remedy(provider, ()))
-    if answer["works"]:
-        return ProviderState(provider.name, ort_name, True)
-    missing = tuple(missing_libraries(provider, answer["stderr"]))
-    reason = f"not found: {', '.join(missing)}" if missing else answer["reason"]
-    return ProviderState(provider.name, ort_name, False, missing, reason, remedy(provider, missing))
+    trial = try_provider(name)
+    if trial.works:
+        return ProviderState(name, ort_name, True)
+    missing = tuple(missing_libraries(provider, trial.log))
+    reason = f"not found: {', '.join(missing)}" if missing else trial.complaint or trial.reason
+    return ProviderState(name, ort_name, False, missing, reason, remedy(provider, missing))
 
 
 def _version(name: str) -> str | None:
@@ -220,28 +210,3 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _work(question: dict[str, Any]) -> dict[str, Any]:
-    """The child's part: a session and a run; the loader's complaints go to stderr."""
-    import numpy as np
-
-    try:
-        session = Session(_tiny_model(), question["provider"], threads=1, log_severity=3)
-        session.run({"x": np.ones(1, np.float32)})
-    except EdgekitError as error:
-        return {"works": False, "reason": str(error)}
-    return {"works": True}
-
-
-def _tiny_model() -> bytes:
-    from onnx import TensorProto, helper
-
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
-    graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "tiny", [x], [y])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
-    return bytes(model.SerializeToString())
-
-
-if __name__ == "__main__":
-    answer_parent(_work)

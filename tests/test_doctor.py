@@ -11,7 +11,8 @@ import pytest
 
 from edgekit import doctor
 from edgekit.doctor import Diagnosis, ProviderState, examine, ort_distributions
-from edgekit.ort.providers import PROVIDERS, brings, missing_libraries
+from edgekit.ort import PROVIDERS
+from edgekit.ort.libraries import brings, missing_libraries
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def two_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_runtimes_are_a_problem_with_the_line_that_mends_it(
     monkeypatch: pytest.MonkeyPatch, driver: bool, kept: str
 ) -> None:
-    monkeypatch.setattr(doctor, "_has_nvidia_driver", lambda: driver)
+    monkeypatch.setattr(doctor.nvidia, "has_driver", lambda: driver)
     assert ort_distributions() == {"onnxruntime": "1.24.0", "onnxruntime-gpu": "1.31.1"}
     (problem,) = doctor._runtime_problems(ort_distributions(), "")
     assert problem.what.startswith("onnxruntime 1.24.0 and onnxruntime-gpu 1.31.1 are installed together")
@@ -91,11 +92,11 @@ def test_a_broken_runtime_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_provider_for_nvidia_is_a_problem_only_where_there_is_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     state = ProviderState("cuda", "CUDAExecutionProvider", False, ("libcudnn.so.9",), "not found: libcudnn.so.9", "x")
-    monkeypatch.setattr(doctor, "_has_nvidia_driver", lambda: True)
+    monkeypatch.setattr(doctor.nvidia, "has_driver", lambda: True)
     assert [p.what for p in doctor._provider_problems([state])] == [
         "provider cuda does not load: not found: libcudnn.so.9"
     ]
-    monkeypatch.setattr(doctor, "_has_nvidia_driver", lambda: False)
+    monkeypatch.setattr(doctor.nvidia, "has_driver", lambda: False)
     assert doctor._provider_problems([state]) == []
 
 

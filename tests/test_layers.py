@@ -12,7 +12,7 @@ import edgekit
 
 PACKAGE = Path(edgekit.__file__).parent
 _ORDER = """
-    errors specs files machine progress interrupt steps ort
+    errors specs files nvidia machine progress interrupt steps ort
     families tasks data training export graph compress evaluate agreement bench search recipe pipeline
     doctor report bundle runtime cli
 """

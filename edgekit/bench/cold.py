@@ -20,8 +20,8 @@ from edgekit.bench.inputs import BenchInputs, describe_feeds, fixed_batch
 from edgekit.bench.records import BenchRequest, ColdStart, OperatorTime, Placement
 from edgekit.errors import ModelError
 from edgekit.machine import peak_rss_bytes
+from edgekit.ort import Session, require_ort
 from edgekit.ort.child import answer_parent, ask_child, limit_memory
-from edgekit.ort.session import Session, require_ort
 from edgekit.specs import Feeds
 
 _PROFILE_RUNS = 20

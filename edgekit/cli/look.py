@@ -82,7 +82,14 @@ def _providers() -> list[dict[str, Any]]:
 
     there = require_ort().get_available_providers()
     return [
-        {"name": p.name, "in this ONNX Runtime": p.ort_name in there, "comes with": p.package}
+        {
+            "name": p.name,
+            "in this ONNX Runtime": p.ort_name in there,
+            "precisions": ", ".join(p.precisions),
+            "--device": bool(p.device_options),
+            "comes with": p.package,
+            "needs": p.needs,
+        }
         for p in PROVIDERS.values()
     ]
 

@@ -9,6 +9,9 @@ from typing import NamedTuple
 from edgekit.errors import ExportError
 
 
+_DISTRIBUTIONS = ("onnxruntime-gpu", "onnxruntime", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-qnn")
+
+
 class Ceiling(NamedTuple):
     """The newest opset of the default domain and the newest IR version that a runtime loads."""
 
@@ -59,7 +62,7 @@ def ceiling_of(version: str) -> Ceiling:
 
 def installed_ceiling() -> Ceiling:
     """What the installed ONNX Runtime loads; the newest known row where none is installed."""
-    for package in ("onnxruntime-gpu", "onnxruntime"):
+    for package in _DISTRIBUTIONS:
         try:
             return ceiling_of(metadata.version(package))
         except metadata.PackageNotFoundError:

@@ -44,7 +44,7 @@ class SessionOptions:
 
     def apply(self, options: Any) -> None:
         """Set an `onnxruntime.SessionOptions`."""
-        from edgekit.ort.session import require_ort
+        from edgekit.ort.runtime import require_ort
 
         ort = require_ort()
         kinds = {"graph_optimization_level": ort.GraphOptimizationLevel, "execution_mode": ort.ExecutionMode}

@@ -1,13 +1,24 @@
-"""Execution providers by their short names."""
+"""Execution providers by their short names: what each needs, takes and computes in."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from edgekit.errors import ProviderError, unknown
+
+
+@dataclass(frozen=True)
+class Library:
+    """Shared libraries outside ONNX Runtime's package.
+
+    Attributes:
+        start: How their file names begin.
+        brings: What brings them.
+    """
+
+    start: str
+    brings: str
 
 
 @dataclass(frozen=True)
@@ -18,33 +29,131 @@ class Provider:
         name: Short name in recipes and on the command line.
         ort_name: ONNX Runtime's name.
         package: The package that brings an ONNX Runtime with it.
-        needs: Libraries outside that package that it loads when a session is created.
+        precisions: What it has fast kernels for.
+        needs: What it needs beside that package, in words.
+        libraries: What it loads when a session is created, the longest beginnings first.
+        options: Provider options that are always set; `{threads}` stands for the intra-op threads.
+        device_options: Those that choose a device; `{device}` stands for its index. Empty: there is no choice.
+        memory: ONNX Runtime's name of the device memory that inputs and outputs can be bound to; "" for none.
+        beside: Short names of providers that take what it cannot, before the CPU does.
+        builds_engines: Whether it compiles the model for the shapes at hand, for seconds to minutes.
+        session_threads: Intra-op threads of the session where the provider has a pool of its own.
+        memory_pattern: False where the provider forbids ONNX Runtime's memory patterns.
+        config: Session config entries that it wants.
     """
 
     name: str
     ort_name: str
     package: str
+    precisions: tuple[str, ...]
     needs: str = ""
+    libraries: tuple[Library, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+    device_options: Mapping[str, str] = field(default_factory=dict)
+    memory: str = ""
+    beside: tuple[str, ...] = ()
+    builds_engines: bool = False
+    session_threads: int | None = None
+    memory_pattern: bool = True
+    config: Mapping[str, str] = field(default_factory=dict)
+
+    def provider_options(self, threads: int, device: int | None) -> dict[str, str]:
+        """What ONNX Runtime is given for it.
+
+        Args:
+            threads: Intra-op threads.
+            device: Index of the device, or None for the provider's default.
+        """
+        chosen = {} if device is None else self.device_options
+        return {key: value.format(threads=threads, device=device) for key, value in {**self.options, **chosen}.items()}
 
 
+_CUDA_PACKAGE = "onnxruntime-gpu[cuda,cudnn]"
+_DRIVER = Library("libcuda.", "an NVIDIA driver")
+_CUDA = (_DRIVER, *(Library(start, f"pip install '{_CUDA_PACKAGE}'") for start in ("libcu", "libnv")))
+_TENSORRT = tuple(
+    Library(start, "TensorRT 10: pip install 'tensorrt-cu13<11'") for start in ("libnvinfer", "libnvonnxparser")
+)
+_DEVICE_ID = {"device_id": "{device}"}
+
+# Options are those that ONNX Runtime documents: onnxruntime.ai/docs/execution-providers
 PROVIDERS: dict[str, Provider] = {
     p.name: p
     for p in (
-        Provider("cpu", "CPUExecutionProvider", "onnxruntime"),
-        Provider("cuda", "CUDAExecutionProvider", "onnxruntime-gpu[cuda,cudnn]", "an NVIDIA driver, CUDA, cuDNN"),
+        Provider("cpu", "CPUExecutionProvider", "onnxruntime", ("fp32", "int8", "int4")),
+        Provider(
+            "cuda",
+            "CUDAExecutionProvider",
+            _CUDA_PACKAGE,
+            ("fp32", "fp16", "bf16", "int4"),
+            needs="an NVIDIA driver, CUDA and cuDNN",
+            libraries=_CUDA,
+            device_options=_DEVICE_ID,
+            memory="cuda",
+        ),
         Provider(
             "tensorrt",
             "TensorrtExecutionProvider",
-            "onnxruntime-gpu[cuda,cudnn]",
-            "CUDA and TensorRT (libnvinfer)",
+            _CUDA_PACKAGE,
+            ("fp32", "fp16", "bf16", "int8 (symmetric Q/DQ)"),
+            needs="an NVIDIA driver, CUDA, cuDNN and TensorRT",
+            libraries=(*_TENSORRT, *_CUDA),
+            device_options=_DEVICE_ID,
+            memory="cuda",
+            beside=("cuda",),
+            builds_engines=True,
         ),
-        Provider("openvino", "OpenVINOExecutionProvider", "onnxruntime-openvino"),
-        Provider("dnnl", "DnnlExecutionProvider", "an ONNX Runtime built with oneDNN"),
-        Provider("coreml", "CoreMLExecutionProvider", "onnxruntime (on macOS)"),
-        Provider("directml", "DmlExecutionProvider", "onnxruntime-directml"),
-        Provider("qnn", "QNNExecutionProvider", "onnxruntime-qnn"),
-        Provider("xnnpack", "XnnpackExecutionProvider", "an ONNX Runtime built with XNNPACK"),
-        Provider("webgpu", "WebGpuExecutionProvider", "an ONNX Runtime built with WebGPU"),
+        Provider(
+            "openvino",
+            "OpenVINOExecutionProvider",
+            "onnxruntime-openvino",
+            ("fp32", "fp16", "int8"),
+            libraries=(Library("libopenvino", "pip install onnxruntime-openvino"),),
+            options={"device_type": "CPU", "num_of_threads": "{threads}"},
+            device_options={"device_type": "GPU.{device}"},
+        ),
+        Provider("dnnl", "DnnlExecutionProvider", "an ONNX Runtime built with oneDNN", ("fp32", "bf16", "int8")),
+        Provider(
+            "coreml",
+            "CoreMLExecutionProvider",
+            "onnxruntime (on macOS)",
+            ("fp32", "fp16"),
+            options={"ModelFormat": "MLProgram"},
+        ),
+        Provider(
+            "directml",
+            "DmlExecutionProvider",
+            "onnxruntime-directml",
+            ("fp32", "fp16", "int8"),
+            needs="Windows with DirectX 12",
+            device_options=_DEVICE_ID,
+            memory="dml",
+            memory_pattern=False,
+        ),
+        Provider(
+            "qnn",
+            "QNNExecutionProvider",
+            "onnxruntime-qnn",
+            ("int8 (Q/DQ)", "fp16"),
+            needs="a Qualcomm NPU",
+            options={"backend_type": "htp"},
+        ),
+        Provider(
+            "xnnpack",
+            "XnnpackExecutionProvider",
+            "an ONNX Runtime built with XNNPACK",
+            ("fp32", "fp16", "int8"),
+            options={"intra_op_num_threads": "{threads}"},
+            session_threads=1,  # two pools that spin take each other's cores
+            config={"session.intra_op.allow_spinning": "0"},
+        ),
+        Provider(
+            "webgpu",
+            "WebGpuExecutionProvider",
+            "an ONNX Runtime built with WebGPU",
+            ("fp32", "fp16", "int4"),
+            needs="a GPU with Vulkan, Metal or DirectX 12",
+        ),
     )
 }
 
@@ -61,94 +170,24 @@ def find_provider(name: str) -> Provider:
         raise ProviderError(unknown("provider", name, PROVIDERS)) from None
 
 
+def short_name(ort_name: str) -> str:
+    """The short name of a provider that ONNX Runtime names; its own where we have none.
+
+    >>> short_name("CUDAExecutionProvider")
+    'cuda'
+    """
+    return next((p.name for p in PROVIDERS.values() if p.ort_name == ort_name), ort_name)
+
+
 def require_provider(name: str) -> Provider:
     """The provider of this short name, if the installed ONNX Runtime was built with it.
 
     Raises:
         ProviderError: if there is no such name, or it is not in this build; the message says which package brings it.
     """
-    from edgekit.ort.session import require_ort
+    from edgekit.ort.runtime import require_ort
 
     found = find_provider(name)
     if found.ort_name not in require_ort().get_available_providers():
         raise ProviderError(f"provider {name!r} is not in the installed ONNX Runtime; it comes with {found.package}")
     return found
-
-
-def preload_libraries(provider: Provider) -> None:
-    """Load what a GPU provider needs from NVIDIA's Python packages; the system's libraries are found without."""
-    if provider.name not in ("cuda", "tensorrt"):
-        return
-    from edgekit.ort.session import require_ort
-
-    preload = getattr(require_ort(), "preload_dlls", None)
-    if preload is not None:
-        preload()
-
-
-# What brings a library that a provider misses, by the beginning of its name.
-_BRINGS = {
-    "libcuda.": "an NVIDIA driver",
-    "libnvinfer": "TensorRT 10: pip install 'tensorrt<11', and its directory on LD_LIBRARY_PATH",
-    "libnvonnxparser": "TensorRT 10: pip install 'tensorrt<11', and its directory on LD_LIBRARY_PATH",
-    "libcu": "pip install 'onnxruntime-gpu[cuda,cudnn]'",
-    "libopenvino": "pip install onnxruntime-openvino",
-}
-
-
-def brings(library: str) -> str:
-    """What to install for a library that is missing; "" where nobody told us.
-
-    >>> brings("libcuda.so.1")
-    'an NVIDIA driver'
-    """
-    return next((what for start, what in _BRINGS.items() if library.startswith(start)), "")
-
-
-def why_not_loaded(provider: Provider) -> str:
-    """Which libraries a provider misses, and what brings them."""
-    missing = missing_libraries(provider)
-    if not missing:
-        return f"{remedy(provider, ())}; `edgekit doctor` tells more"
-    return f"{', '.join(missing)} not found; {remedy(provider, missing)}"
-
-
-def remedy(provider: Provider, missing: Sequence[str]) -> str:
-    """What to install for a provider that misses these libraries."""
-    known = list(dict.fromkeys(filter(None, map(brings, missing))))
-    return "; ".join(known) or f"it needs {provider.needs or provider.package}"
-
-
-def missing_libraries(provider: Provider, log: str = "") -> list[str]:
-    """The shared libraries that a provider wants and the loader does not find, after preloading.
-
-    Args:
-        provider: One whose session was not created.
-        log: What the loader said meanwhile; it names the first.
-    """
-    import ctypes
-
-    found = _UNRESOLVED.findall(log)
-    for library in _unresolved_by_ldd(provider):
-        try:
-            ctypes.CDLL(library)  # preloaded libraries are there although ldd cannot see them
-        except OSError:
-            found.append(library)
-    return list(dict.fromkeys(found))
-
-
-_UNRESOLVED = re.compile(r"(\S+): cannot open shared object file")
-
-
-def _unresolved_by_ldd(provider: Provider) -> list[str]:
-    import shutil
-    import subprocess
-
-    from edgekit.ort.session import require_ort
-
-    stem = f"libonnxruntime_providers_{provider.ort_name.removesuffix('ExecutionProvider').lower()}.so"
-    library = Path(require_ort().__file__).parent / "capi" / stem
-    if not library.exists() or shutil.which("ldd") is None:
-        return []
-    done = subprocess.run(["ldd", str(library)], capture_output=True, text=True, timeout=20)
-    return [line.split()[0] for line in done.stdout.splitlines() if line.endswith("not found")]

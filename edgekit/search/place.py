@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from edgekit.compress import Target
 from edgekit.errors import ProviderError
 from edgekit.machine import has_vnni, is_arm
 from edgekit.ort import Session
-from edgekit.ort.session import require_ort
+from edgekit.ort.trial import tiny_model
 
-_WARNING, _FATAL = 2, 4  # ONNX Runtime's levels; the first is its default
 _PROVIDERS: dict[Target, str] = {"cuda": "cuda", "tensorrt": "tensorrt"}
 
 
@@ -66,28 +63,7 @@ def provider_runs(provider: str) -> bool:
     import numpy as np
 
     try:
-        with _silent_runtime():
-            Session(_tiny_model(), provider, threads=1).run({"x": np.ones(1, np.float32)})
+        Session(tiny_model(), provider, threads=1).run({"x": np.ones(1, np.float32)})
     except ProviderError:
         return False
     return True
-
-
-@contextmanager
-def _silent_runtime() -> Iterator[None]:
-    """ONNX Runtime logs what it misses for a provider although an exception says it too."""
-    ort = require_ort()
-    ort.set_default_logger_severity(_FATAL)
-    try:
-        yield
-    finally:
-        ort.set_default_logger_severity(_WARNING)
-
-
-def _tiny_model() -> bytes:
-    from onnx import TensorProto, helper
-
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
-    graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "tiny", [x], [y])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
-    return bytes(model.SerializeToString())

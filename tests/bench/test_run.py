@@ -16,7 +16,7 @@ from edgekit.bench import run as module
 from edgekit.errors import DataError, ModelError, ProviderError
 from edgekit.machine import available_cores
 from edgekit.ort import PROVIDERS, require_ort
-from edgekit.ort.providers import missing_libraries
+from edgekit.ort.libraries import missing_libraries
 
 from .conftest import Maker
 

@@ -11,8 +11,7 @@ import pytest
 
 from edgekit.errors import ExportError, MissingPackageError, ModelError, ProviderError
 from edgekit.machine import available_cores
-from edgekit.ort import PROVIDERS, Session, ceiling_of, installed_ceiling
-from edgekit.ort.session import require_ort
+from edgekit.ort import PROVIDERS, Session, ceiling_of, installed_ceiling, require_ort
 
 
 def test_outputs_against_numpy(dense_onnx: Path, dense_weight: Any) -> None:
@@ -93,7 +92,7 @@ def test_files_that_do_not_load(tmp_path: Path, content: bytes) -> None:
 
 def test_without_onnx_runtime(process: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "onnxruntime.py").write_text("raise ModuleNotFoundError('no module', name='onnxruntime')")
-    code = "from edgekit.ort.session import require_ort; require_ort()"
+    code = "from edgekit.ort import require_ort; require_ort()"
     answer = process(code=code, PYTHONPATH=str(tmp_path))
     assert answer.err.splitlines()[-1] == (
         "edgekit.errors.MissingPackageError: ONNX Runtime is not installed; install exactly one: pip install "
