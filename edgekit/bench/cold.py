@@ -26,7 +26,6 @@ from edgekit.specs import Feeds
 
 _PROFILE_RUNS = 20
 _PROFILE_S = 0.5
-_TOP_OPERATORS = 10
 Event = Mapping[str, Any]
 
 
@@ -52,6 +51,7 @@ def cold_start(model: Path, provider: str, batch: int | None, request: BenchRequ
             "shapes": {name: list(shape) for name, shape in request.shapes.items()},
             "seed": request.seed,
             "archive": archive,
+            "keep_trace": request.keep_trace,
         }
         try:
             answer = ask_child("edgekit.bench.cold", question, str(model), timeout_s=request.timeout_s)
@@ -63,6 +63,7 @@ def cold_start(model: Path, provider: str, batch: int | None, request: BenchRequ
         providers_used=tuple(answer["providers_used"]),
         placement={name: Placement(**p) for name, p in answer["placement"].items()},
         operators=tuple(OperatorTime(**o) for o in answer["operators"]),
+        trace=tuple(answer.get("trace", ())),
     )
 
 
@@ -128,18 +129,19 @@ def _work(question: dict[str, Any]) -> dict[str, Any]:
         "peak_rss_bytes": peak,
         "providers_used": used,
         "inputs": describe_feeds(feeds),
-        **_profiled(model, provider, threads, feeds),
+        **_profiled(model, provider, threads, feeds, keep_trace=question["keep_trace"]),
     }
 
 
-def _profiled(model: Path, provider: str, threads: int, feeds: Feeds) -> dict[str, Any]:
+def _profiled(model: Path, provider: str, threads: int, feeds: Feeds, *, keep_trace: bool) -> dict[str, Any]:
     session = Session(model, provider, threads=threads, profile_prefix=Path("profile"))
     end = perf_counter() + _PROFILE_S
     for _ in range(_PROFILE_RUNS):
         session.run(feeds)
         if perf_counter() > end:
             break
-    return summarise_profile(json.loads(Path(session.raw.end_profiling()).read_text()))
+    events = json.loads(Path(session.raw.end_profiling()).read_text())
+    return summarise_profile(events) | ({"trace": events} if keep_trace else {})
 
 
 def summarise_profile(events: Sequence[Event]) -> dict[str, Any]:
@@ -167,7 +169,7 @@ def summarise_profile(events: Sequence[Event]) -> dict[str, Any]:
     return {
         "placement": {p: _sum_of([o for o in operators if o["provider"] == p]) for p in providers},
         "memcpy_nodes": sum(len(n) for (_, op), n in names.items() if op.startswith("Memcpy")),
-        "operators": operators[:_TOP_OPERATORS],
+        "operators": operators,
     }
 
 

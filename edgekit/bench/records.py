@@ -38,6 +38,7 @@ class BenchRequest:
         warmup_seconds: Most time of warm-up, for each row.
         seed: Of generated inputs.
         timeout_s: A cold start that takes longer is given up.
+        keep_trace: Whether each cold start keeps ONNX Runtime's trace of its runs.
     """
 
     providers: tuple[str, ...] = ("cpu",)
@@ -53,6 +54,7 @@ class BenchRequest:
     warmup_seconds: float = 1.0
     seed: int = 0
     timeout_s: float = 600.0
+    keep_trace: bool = False
 
     def check(self) -> None:
         """Refuse what cannot be measured, before anything is loaded.
@@ -121,8 +123,9 @@ class ColdStart:
         load_rss_bytes: Peak after the session was created.
         peak_rss_bytes: Peak after the first runs.
         memcpy_nodes: Copies between devices in the graph that ran.
-        operators: The operators that take most of the time, largest first.
+        operators: The operators by the time they take, largest first.
         inputs: Type and shape of each input.
+        trace: The events of ONNX Runtime's profile, for chrome://tracing; empty unless it was asked for.
     """
 
     batch: int
@@ -136,6 +139,7 @@ class ColdStart:
     memcpy_nodes: int
     operators: tuple[OperatorTime, ...]
     inputs: Mapping[str, str]
+    trace: tuple[Mapping[str, Any], ...] = ()
 
 
 class Setting(NamedTuple):

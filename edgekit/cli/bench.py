@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edgekit.cli.bench_output import OutputFiles, Require, conclude, typed_command
+from edgekit.cli import bench_output as output
 from edgekit.cli.command import command, emit
-
-_COMPARING, _FILES = "Comparison", "Output"
 
 
 def register(app: typer.Typer) -> None:
@@ -28,37 +26,29 @@ def bench(
     streams: Annotated[list[int] | None, typer.Option(help="Callers at the same time; repeat for several.")] = None,
     session_per_stream: Annotated[bool, typer.Option(help="A session for each stream; they share one else.")] = False,
     min_seconds: Annotated[float, typer.Option(help="Measuring time of each row.")] = 2.0,
-    compare: Annotated[
-        bool,
-        typer.Option("--compare", help="Say how much faster each model is than the first.", rich_help_panel=_COMPARING),
-    ] = False,
-    require: Annotated[
-        Require | None, typer.Option(help="Exit 3 unless every comparison says so.", rich_help_panel=_COMPARING)
-    ] = None,
-    top: Annotated[
-        int, typer.Option(min=0, help="Show so many of each model's slowest operators.", rich_help_panel=_FILES)
-    ] = 0,
-    csv: Annotated[Path | None, typer.Option(help="Write the rows as CSV.", rich_help_panel=_FILES)] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.", rich_help_panel=_FILES)] = None,
-    samples: Annotated[
-        Path | None,
-        typer.Option(help="Keep every recorded run, in a .json or an .npz.", rich_help_panel=_FILES),
-    ] = None,
-    with_samples: Annotated[
-        bool, typer.Option("--with-samples", help="Every recorded run in --json too.", rich_help_panel=_FILES)
-    ] = False,
+    compare: output.Compare = False,
+    require: output.Require = None,
+    against: output.Against = None,
+    tolerance: output.Tolerance = 0.05,
+    csv: output.Csv = None,
+    markdown: output.Markdown = None,
+    html: output.Html = None,
+    samples: output.SampleFile = None,
+    with_samples: output.WithSamples = False,
+    profile: output.Profile = None,
+    top: output.Top = None,
 ) -> None:
     """Measure latency with intervals, cold start, memory, and where every node ran."""
-    from edgekit.bench import BenchInterrupted, BenchRequest, bench_models, compare_rows, refuse_other_signatures
+    from edgekit.bench import BenchInterrupted, BenchRequest, bench_models, changes_since, compare_rows, read_report
     from edgekit.data import load_split
     from edgekit.report.benchmark import Findings, bench_tables
 
     compare = compare or require is not None
-    files = OutputFiles(csv, markdown, samples)
-    files.check(models)
+    files = output.OutputFiles(csv, markdown, html, samples, profile)
+    files.check([*models, *filter(None, [against, Path(data) if data else None])])
+    kept = read_report(against) if against else None
     if compare:
-        _require_two(models)
-        refuse_other_signatures(models)
+        _require_comparable(models)
     request = BenchRequest(
         providers=tuple(provider or ["cpu"]),
         batches=tuple(batch or ()),
@@ -68,23 +58,33 @@ def bench(
         shapes=_shapes(shape or ()),
         feeds=dict(load_split(data, "test").arrays) if data else None,
         min_seconds=min_seconds,
+        keep_trace=profile is not None,
     )
     try:
         report = bench_models(models, request)
     except BenchInterrupted as stop:
         report = stop.report
-    findings = Findings(report, compare_rows(report) if compare else (), typed_command(), top)
+    findings = Findings(
+        report,
+        comparisons=compare_rows(report) if compare else (),
+        changes=changes_since(kept, report, tolerance) if kept else None,
+        command=output.typed_command(),
+        top=output.shown_operators(top, profile),
+    )
     if report.rows:
         files.write(findings)
         emit(findings.as_dict(samples=with_samples), lambda: bench_tables(findings))
     if not report.complete:
         raise KeyboardInterrupt("the rows above are what was measured until then")
-    conclude(findings, require)
+    output.conclude(findings, require)
 
 
-def _require_two(models: list[Path]) -> None:
+def _require_comparable(models: list[Path]) -> None:
+    from edgekit.bench import refuse_other_signatures
+
     if len(models) < 2:
         raise typer.BadParameter("--compare needs two models or more: the first is what the others are compared with")
+    refuse_other_signatures(models)
 
 
 def _shapes(texts: list[str] | tuple[()]) -> dict[str, tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""Where `edgekit bench` writes what it found, and how it ends."""
+"""What `edgekit bench` compares with, where it writes what it found, and how it ends."""
 
 from __future__ import annotations
 
@@ -8,19 +8,58 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from edgekit.cli.command import refuse
 
 if TYPE_CHECKING:
+    from edgekit.bench import Verdict
     from edgekit.report.benchmark import Findings
 
+_COMPARING, _FILES = "Comparison", "Output"
+_TOP_OF_A_PROFILE = 5
 
-class Require(StrEnum):
+
+class Requirement(StrEnum):
     """What a comparison must show, else the exit code is 3."""
 
     FASTER = "faster"
     NOT_SLOWER = "not-slower"
+
+
+Compare = Annotated[
+    bool,
+    typer.Option("--compare", help="Say how much faster each model is than the first.", rich_help_panel=_COMPARING),
+]
+Require = Annotated[
+    Requirement | None,
+    typer.Option(help="Compare, and exit 3 unless every comparison says so.", rich_help_panel=_COMPARING),
+]
+Against = Annotated[
+    Path | None,
+    typer.Option(help="An older report of --samples or --json; exit 3 if a row is slower.", rich_help_panel=_COMPARING),
+]
+Tolerance = Annotated[
+    float,
+    typer.Option(min=0, help="With --against: how much slower is no regression yet.", rich_help_panel=_COMPARING),
+]
+Csv = Annotated[Path | None, typer.Option(help="Write the rows as CSV.", rich_help_panel=_FILES)]
+Markdown = Annotated[Path | None, typer.Option(help="Write the tables as Markdown.", rich_help_panel=_FILES)]
+Html = Annotated[Path | None, typer.Option(help="Write tables and plots as one page.", rich_help_panel=_FILES)]
+SampleFile = Annotated[
+    Path | None, typer.Option("--samples", help="Keep every run, in a .json or an .npz.", rich_help_panel=_FILES)
+]
+WithSamples = Annotated[bool, typer.Option("--with-samples", help="Every run in --json too.", rich_help_panel=_FILES)]
+Profile = Annotated[
+    Path | None,
+    typer.Option(help="Write ONNX Runtime's trace of some runs, for chrome://tracing.", rich_help_panel=_FILES),
+]
+Top = Annotated[
+    int | None,
+    typer.Option(min=0, help="Show so many of each model's slowest operators.", rich_help_panel=_FILES),
+]
 
 
 @dataclass(frozen=True)
@@ -29,7 +68,9 @@ class OutputFiles:
 
     csv: Path | None = None
     markdown: Path | None = None
+    html: Path | None = None
     samples: Path | None = None
+    profile: Path | None = None
 
     def check(self, inputs: Sequence[Path]) -> None:
         """Refuse, before anything is measured, what could not be written after it.
@@ -51,13 +92,23 @@ class OutputFiles:
     def write(self, findings: Findings) -> None:
         """Write each file, whole or not at all."""
         from edgekit.progress import note
-        from edgekit.report.bench_files import write_csv, write_markdown, write_samples
+        from edgekit.report import bench_files, bench_html
 
-        writers = ((self.csv, write_csv), (self.markdown, write_markdown), (self.samples, write_samples))
-        for path, writer in writers:
+        for path, writer in (
+            (self.csv, bench_files.write_csv),
+            (self.markdown, bench_files.write_markdown),
+            (self.html, bench_html.write_html),
+            (self.samples, bench_files.write_samples),
+            (self.profile, bench_files.write_trace),
+        ):
             if path is not None:
                 writer(path, findings)
                 note(f"wrote {path}")
+
+
+def shown_operators(top: int | None, profile: Path | None) -> int:
+    """How many operators the table shows: some where a profile was asked for, none else."""
+    return top if top is not None else _TOP_OF_A_PROFILE if profile else 0
 
 
 def typed_command() -> str:
@@ -65,25 +116,34 @@ def typed_command() -> str:
     return shlex.join(["edgekit", *sys.argv[1:]])
 
 
-def conclude(findings: Findings, require: Require | None) -> None:
-    """End with exit code 3 where a comparison does not show what is required of it."""
-    if require is None:
-        return
+def conclude(findings: Findings, require: Requirement | None) -> None:
+    """End with exit code 3 where a comparison misses what is required of it, or a row has become slower."""
     from edgekit.bench import Verdict
 
-    allowed = {Verdict.FASTER} if require is Require.FASTER else {Verdict.FASTER, Verdict.NO_DIFFERENCE}
-    failed = [c for c in findings.comparisons if c.verdict not in allowed]
-    if failed:
-        worst = min(failed, key=lambda c: c.speedup.ratio)
-        refuse(
-            f"--require {require} is not met by {len(failed)} of {len(findings.comparisons)} comparisons: "
-            f"{worst.model} against {worst.baseline} on {worst.setting} is {worst.verdict} "
-            f"({worst.speedup.ratio:.3f}x)" + _remedy([c.verdict for c in failed])
+    reasons = []
+    if require is not None:
+        allowed = {Verdict.FASTER} if require is Requirement.FASTER else {Verdict.FASTER, Verdict.NO_DIFFERENCE}
+        reasons += _missed(findings, require, allowed)
+    if findings.changes is not None and (slower := findings.changes.regressions):
+        worst = min(slower, key=lambda row: row.speedup.ratio)
+        reasons.append(
+            f"{len(slower)} of {len(findings.changes.rows)} rows are slower than in {findings.changes.path}: "
+            f"{worst.model} on {worst.setting} took {worst.before_ms:.4g} ms and takes {worst.after_ms:.4g} ms"
         )
+    if reasons:
+        refuse("; ".join(reasons))
 
 
-def _remedy(verdicts: Sequence[str]) -> str:
+def _missed(findings: Findings, require: Requirement, allowed: set[Verdict]) -> list[str]:
     from edgekit.bench import Verdict
 
-    noisy = all(v == Verdict.TOO_NOISY for v in verdicts)
-    return "; measure longer (--min-seconds) on a quiet machine" if noisy else ""
+    failed = [c for c in findings.comparisons if c.verdict not in allowed]
+    if not failed:
+        return []
+    worst = min(failed, key=lambda c: c.speedup.ratio)
+    noisy = all(c.verdict is Verdict.TOO_NOISY for c in failed)
+    return [
+        f"--require {require} is not met by {len(failed)} of {len(findings.comparisons)} comparisons: {worst.model} "
+        f"against {worst.baseline} on {worst.setting} is {worst.verdict} ({worst.speedup.ratio:.3f}x)"
+        + ("; measure longer (--min-seconds) on a quiet machine" if noisy else "")
+    ]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from edgekit.files import replacing, write_text
-from edgekit.report.benchmark import Findings, every_note, sheets
-from edgekit.report.figures import machine_lines
+from edgekit.report.benchmark import Findings, cold_rows, every_note, sheets
+from edgekit.report.figures import machine_lines, short_names
 from edgekit.report.sheets import markdown_table
 
 # Tables within a row: JSON has them, and a cell of a CSV has no room.
@@ -81,6 +81,18 @@ def write_samples(path: Path, findings: Findings) -> None:
         arrays |= {f"ms_{number}": row.samples.ms, f"rounds_{number}": row.samples.rounds}
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def write_trace(path: Path, findings: Findings) -> None:
+    """Write ONNX Runtime's traces as one for chrome://tracing or ui.perfetto.dev: a process a model and setting."""
+    rows = cold_rows(findings.report)
+    names = short_names(row.model for row in rows)
+    events: list[Mapping[str, Any]] = []
+    for pid, row in enumerate(rows):
+        title = {"name": f"{names[row.model]} on {row.provider}, batch {row.batch}"}
+        events.append({"ph": "M", "name": "process_name", "pid": pid, "tid": 0, "args": title})
+        events += [{**event, "pid": pid} for event in row.cold.trace]
+    write_text(path, json.dumps(events) + "\n")
 
 
 def write_csv(path: Path, findings: Findings) -> None:

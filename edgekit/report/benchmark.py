@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from edgekit.bench import BenchReport, BenchRow, RowComparison, Verdict
+from edgekit.bench import BenchReport, BenchRow, Changes, RowComparison, Verdict
 from edgekit.report.comparison import human_bytes
 from edgekit.report.figures import figure, ratio, short_names, with_interval
 from edgekit.report.sheets import FittedTable, Line, Mark, Sheet
@@ -23,18 +23,20 @@ MARKS: dict[Verdict, Mark] = {
 _LATENCY_CAPTION = "brackets: 95 % interval of the median; n/a: too few runs to tell with 99 % confidence"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Findings:
     """A report and what was concluded from it.
 
     Attributes:
         comparisons: Each model against the first; empty where that was not asked for.
+        changes: Each row against an older report; None where there is none.
         command: What the user typed, for whoever reads the file later.
         top: How many operators to show of each model.
     """
 
-    report: BenchReport
+    report: BenchReport = field(kw_only=False)
     comparisons: tuple[RowComparison, ...] = ()
+    changes: Changes | None = None
     command: str = ""
     top: int = 0
 
@@ -43,6 +45,8 @@ class Findings:
         document = self.report.as_dict(samples=samples)
         if self.comparisons:
             document["comparisons"] = [c.as_dict() for c in self.comparisons]
+        if self.changes is not None:
+            document["against"] = self.changes.as_dict()
         return document
 
 
@@ -89,6 +93,8 @@ def sheets(findings: Findings) -> list[Sheet]:
     found = [_latency_sheet(report)]
     if findings.comparisons:
         found.append(_comparison_sheet(findings.comparisons))
+    if findings.changes is not None and findings.changes.rows:
+        found.append(_change_sheet(findings.changes))
     cold = cold_rows(report)
     found.append(_sheet("cold start, in a process of its own", COLD_COLUMNS, cold))
     if findings.top:
@@ -106,7 +112,8 @@ def bench_tables(findings: Findings) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    return Group(*map(FittedTable, sheets(findings)), *(Text(f"note: {n}", "yellow") for n in every_note(findings)))
+    tables = [part for sheet in sheets(findings) for part in (FittedTable(sheet), Text())]
+    return Group(*tables, *(Text(f"note: {n}", "yellow") for n in every_note(findings)))
 
 
 def every_note(findings: Findings) -> list[str]:
@@ -114,7 +121,18 @@ def every_note(findings: Findings) -> list[str]:
     rows = findings.report.rows
     names = short_names(row.model for row in rows)
     of_rows = [f"{names[row.model]} on {row.setting}: {n}" for row in rows for n in row.notes]
-    return [*findings.report.notes, *of_rows]
+    return [*findings.report.notes, *of_rows, *_notes_of_changes(findings.changes)]
+
+
+def _notes_of_changes(changes: Changes | None) -> list[str]:
+    if changes is None:
+        return []
+    other = "; ".join(changes.differences)
+    return [
+        *([f"{changes.path} was measured elsewhere or otherwise: {other}"] if other else []),
+        *(f"only in {changes.path}: {row}" for row in changes.missing),
+        *(f"not in {changes.path}: {row}" for row in changes.new),
+    ]
 
 
 def _latency_sheet(report: BenchReport) -> Sheet:
@@ -155,6 +173,30 @@ def _comparison_sheet(found: Sequence[RowComparison]) -> Sheet:
     )
     columns = ("model", "on", "batch", *streams, "speed-up [95 %]", "verdict", "rounds")
     return Sheet(f"against {baselines}", columns, lines, caption="above 1x is faster; paired over rounds in turns")
+
+
+def _change_sheet(changes: Changes) -> Sheet:
+    names = short_names(row.model for row in changes.rows)
+    streams = ["streams"] if any(row.setting.streams > 1 for row in changes.rows) else []
+    lines = tuple(
+        Line(
+            (
+                names[row.model],
+                row.setting.provider,
+                str(row.setting.batch),
+                *(str(row.setting.streams) for _ in streams),
+                figure(row.before_ms),
+                figure(row.after_ms),
+                ratio(row.speedup.ratio, row.speedup.ci95),
+                str(row.verdict),
+            ),
+            MARKS[row.verdict],
+        )
+        for row in changes.rows
+    )
+    columns = ("model", "on", "batch", *streams, "then ms", "now ms", "speed-up [95 %]", "verdict")
+    caption = "below 1x is slower now; the two were not measured in turns"
+    return Sheet(f"since {changes.path.name}", columns, lines, caption=caption)
 
 
 def _operator_sheet(rows: Sequence[BenchRow], top: int) -> Sheet:

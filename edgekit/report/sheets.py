@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Mark = Literal["", "good", "bad", "doubtful"]
+_LONGEST_NAME = 24
 _STYLES = {"good": "green", "bad": "red", "doubtful": "yellow"}
 
 
@@ -77,10 +78,18 @@ def _table(sheet: Sheet, *, stacked: bool) -> Table:
             overflow="fold",
             no_wrap=not is_name,
         )
+    shorter = _elided({line.cells[0] for line in sheet.lines}) if stacked else {}
     for line in sheet.lines:  # names of files are text, never markup
-        cells = (Text(_stacked(cell) if stacked else cell) for cell in line.cells)
-        table.add_row(*cells, style=_STYLES.get(line.mark))
+        cells = (shorter.get(line.cells[0], line.cells[0]), *line.cells[1:])
+        table.add_row(*(Text(_stacked(c) if stacked else c) for c in cells), style=_STYLES.get(line.mark))
     return table
+
+
+def _elided(names: set[str]) -> dict[str, str]:
+    """Long names without their middle, where that still tells them apart."""
+    half = _LONGEST_NAME // 2
+    shorter = {n: n if len(n) <= _LONGEST_NAME else f"{n[: half - 1]}…{n[-half:]}" for n in names}
+    return shorter if len(set(shorter.values())) == len(names) else {}
 
 
 def _stacked(text: str) -> str:

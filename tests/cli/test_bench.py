@@ -83,3 +83,41 @@ def test_outputs_that_cannot_be_are_refused_before_anything_is_measured(
     assert answer.err.startswith(said.format(**names))
     assert dense_onnx.read_bytes() == before
     assert json.dumps(sorted(p.name for p in tmp_path.iterdir())) == '["dense.onnx"]'
+
+
+def test_a_report_is_compared_with_itself_and_a_slower_one_is_exit_3(
+    cli: Cli, dense_onnx: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept.json"
+    args = ("bench", dense_onnx, *QUICK)
+    assert cli(*args, "--samples", kept).code == 0
+    document = json.loads(kept.read_text())
+    found = cli(*args, "--against", kept, "--json", "--tolerance", 1000).json()["against"]
+    assert [r["model"] for r in found["rows"]] == [str(dense_onnx)]
+    assert (found["missing"], found["new"], found["regressions"]) == ([], [], 0)
+    for held in document["rows"]:
+        held["samples_ms"] = [t / 100 for t in held["samples_ms"]]
+        held["latency_ms"]["p50"] /= 100
+    kept.write_text(json.dumps(document))
+    answer = cli(*args, "--against", kept)
+    assert answer.code == 3
+    assert "SLOWER" in answer.out
+    assert answer.err.splitlines()[-1].startswith(
+        f"warning: 1 of 1 rows are slower than in {kept}: {dense_onnx} on cpu"
+    )
+
+
+def test_an_old_report_that_is_none_is_refused_before_anything_is_measured(cli: Cli, dense_onnx: Path) -> None:
+    answer = cli("bench", dense_onnx, "--against", dense_onnx, "--min-seconds", 1e6)
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith(f"error: {dense_onnx} is not JSON; make one with --samples FILE.json")
+
+
+def test_a_profile_is_a_trace_and_shows_the_slowest_operators(cli: Cli, dense_onnx: Path, tmp_path: Path) -> None:
+    answer = cli("bench", dense_onnx, *QUICK, "--profile", tmp_path / "t.json", "--html", tmp_path / "p.html")
+    assert answer.code == 0
+    assert "slowest operators" in answer.out
+    events = json.loads((tmp_path / "t.json").read_text())
+    assert [e["name"] for e in events if e.get("cat") == "Session"].count("model_run") > 1
+    assert events[0]["args"]["name"] == "dense.onnx on cpu, batch 1"
+    assert (tmp_path / "p.html").read_text().startswith("<!doctype html>")

@@ -3,15 +3,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from edgekit.bench import compare_rows
-from edgekit.report.bench_files import bench_csv, bench_markdown, write_samples
+from edgekit.report.bench_files import bench_csv, bench_markdown, write_samples, write_trace
 from edgekit.report.benchmark import Findings
-
-from .rows import report, row, samples
+from tests.bench_rows import report, row, samples
 
 
 def test_csv_has_a_line_a_row_with_the_figures_of_json() -> None:
@@ -29,7 +29,9 @@ def test_csv_has_a_line_a_row_with_the_figures_of_json() -> None:
 
 def test_markdown_has_the_tables_the_command_and_once_the_machine() -> None:
     found = report([row("a.onnx", 2.0), row("b.onnx", 1.0)], notes=("it was busy",), complete=False)
-    text = bench_markdown(Findings(found, compare_rows(found), "edgekit bench a.onnx b.onnx --compare"))
+    text = bench_markdown(
+        Findings(found, comparisons=compare_rows(found), command="edgekit bench a.onnx b.onnx --compare")
+    )
     assert "```sh\nedgekit bench a.onnx b.onnx --compare\n```" in text
     assert "| b.onnx | cpu | 1 | 2.00x [2.00, 2.00] | FASTER | 20 |" in text
     assert text.count("cpu: some <CPU>") == 1
@@ -55,3 +57,13 @@ def test_samples_come_back_from_npz(tmp_path: Path) -> None:
         np.testing.assert_array_equal(held["rounds_1"], found.rows[1].samples.rounds)
         assert json.loads(str(held["report"]))["rows"][1]["model"] == "b.onnx"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["s.npz"]
+
+
+def test_traces_become_one_with_a_process_a_row(tmp_path: Path) -> None:
+    event = {"cat": "Node", "name": "matmul0_kernel_time", "pid": 77, "tid": 5, "ts": 1, "dur": 2, "ph": "X"}
+    rows = [replace(r, cold=replace(r.cold, trace=(event,))) for r in (row("a.onnx"), row("b.onnx"))]
+    write_trace(tmp_path / "t.json", Findings(report(rows)))
+    events = json.loads((tmp_path / "t.json").read_text())
+    titles = {e["pid"]: e["args"]["name"] for e in events if e["ph"] == "M"}
+    assert titles == {0: "a.onnx on cpu, batch 1", 1: "b.onnx on cpu, batch 1"}
+    assert [e for e in events if e["ph"] == "X"] == [{**event, "pid": 0}, {**event, "pid": 1}]

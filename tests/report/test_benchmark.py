@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from edgekit.bench import Verdict, compare_rows
+from edgekit.bench import Verdict, changes_since, compare_rows, read_report
 from edgekit.report.benchmark import Findings, every_note, sheets
 from edgekit.report.figures import figure, machine_lines, short_names
-
-from .rows import MACHINE, report, row, samples
+from tests.bench_rows import MACHINE, report, row, samples
 
 
 def _cells(findings: Findings, title: str) -> list[dict[str, str]]:
@@ -65,7 +66,7 @@ def test_the_slowest_operators_are_shown_when_asked_for() -> None:
 
 def test_comparisons_have_a_verdict_each_and_its_colour() -> None:
     found = report([row("a.onnx", 2.0), row("b.onnx", 1.0), row("c.onnx", 4.0), row("d.onnx", 2.0)])
-    findings = Findings(found, compare_rows(found))
+    findings = Findings(found, comparisons=compare_rows(found))
     assert [c["verdict"] for c in _cells(findings, "against a.onnx")] == ["FASTER", "SLOWER", "NO DIFFERENCE"]
     assert _cells(findings, "against")[0]["speed-up [95 %]"] == "2.00x [2.00, 2.00]"
     assert [line.mark for line in sheets(findings)[1].lines] == ["good", "bad", ""]
@@ -115,3 +116,19 @@ def test_facts_of_the_machine_are_lines_and_what_is_not_known_is_left_out() -> N
         "memory": "8.0 GB",
         "versions": "onnxruntime 1.31.1, edgekit 0.1.0",
     }
+
+
+def test_changes_since_an_old_report_are_a_sheet_and_notes(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text(json.dumps(report([row("a.onnx", 1.0), row("gone.onnx")]).as_dict()))
+    now = report([row("a.onnx", 2.0), row("new.onnx")], machine={**MACHINE, "cores": 4})
+    findings = Findings(now, changes=changes_since(read_report(tmp_path / "old.json"), now))
+    (cells,) = _cells(findings, "since old.json")
+    assert (cells["then ms"], cells["now ms"]) == ("1.001", "2.002")
+    assert (cells["speed-up [95 %]"][:5], cells["verdict"]) == ("0.500", "SLOWER")
+    notes = [note.replace(str(tmp_path), "") for note in every_note(findings)]
+    assert notes == [
+        "/old.json was measured elsewhere or otherwise: cores was 2, is 4",
+        "only in /old.json: gone.onnx on cpu, batch 1, 2 threads",
+        "not in /old.json: new.onnx on cpu, batch 1, 2 threads",
+    ]
+    assert findings.as_dict()["against"]["regressions"] == 1

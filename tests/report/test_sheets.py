@@ -43,3 +43,14 @@ def test_markdown_escapes_bars_and_marks_bad_news() -> None:
         "| [red]a.onnx | cpu | 1.000 [0.900, 1.100] |",
         "| **b\\|c.onnx** | **cpu** | **2.000 [n/a]** |",
     ]
+
+
+def test_long_names_lose_their_middle_where_there_is_no_room() -> None:
+    names = [f"a-model-of-many-words-{n}-quantised-static.onnx" for n in ("x", "y")]
+    other = Sheet(
+        "", SHEET.columns, tuple(Line((name, "cpu", "1.000 [0.900, 1.100]")) for name in (names[0], "b.onnx"))
+    )
+    assert "a-model-of-…-static.onnx" in "\n".join(_printed(other, 50))
+    assert names[0] in "\n".join(_printed(other, 100))
+    alike = Sheet("", SHEET.columns, tuple(Line((name, "cpu", "1.000 [0.900, 1.100]")) for name in names))
+    assert "…" not in "\n".join(_printed(alike, 50))
