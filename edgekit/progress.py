@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
@@ -50,6 +51,21 @@ def warn(text: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True, color_system=color_system()).print(
         Text("warning:", "yellow"), Text(text)
     )
+
+
+@contextmanager
+def advancing(description: str, total: float) -> Iterator[Callable[[float], object]]:
+    """Draw a bar on stderr while a person watches; what is yielded sets how much is done."""
+    out = console()
+    if _quiet or not out.is_terminal:
+        yield lambda done: None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=out, transient=True) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter_ns
+from typing import NamedTuple
 
 import numpy as np
 
@@ -91,7 +92,7 @@ class Recorder:
 
     run_ns: int = 0
     spent_ns: int = 0
-    taken: list[list[int]] = field(default_factory=list)
+    taken: list[Array] = field(default_factory=list)
     at_round: list[int] = field(default_factory=list)
     runs_per_s: list[float] = field(default_factory=list)
 
@@ -102,13 +103,13 @@ class Recorder:
 
     def samples(self) -> Samples:
         """The runs recorded so far."""
-        ns = np.array([t for turn in self.taken for t in turn], dtype=np.float64)
+        ns = np.concatenate([np.empty(0), *self.taken])
         rounds = np.repeat(np.array(self.at_round, dtype=np.int64), list(map(len, self.taken)))
         return Samples(ns / 1e6, rounds, np.array(self.runs_per_s))
 
     def add(self, number: int, taken: list[int], spent_ns: int) -> None:
         """Note one turn."""
-        self.taken.append(taken)
+        self.taken.append(np.array(taken, dtype=np.float64))
         self.at_round.append(number)
         self.spent_ns += spent_ns
 
@@ -120,8 +121,20 @@ class Recorder:
         return spent >= plan.min_seconds and len(self.taken) >= plan.min_rounds and self.n >= plan.min_runs
 
 
+class _Turn(NamedTuple):
+    """One of the things that take turns."""
+
+    name: str
+    run: Run
+    recorder: Recorder
+
+
 def interleave(
-    runs: Mapping[str, Run], plan: Plan | None = None, *, recorders: dict[str, Recorder] | None = None
+    runs: Mapping[str, Run],
+    plan: Plan | None = None,
+    *,
+    recorders: dict[str, Recorder] | None = None,
+    on_turn: Callable[[str], object] = lambda name: None,
 ) -> dict[str, Samples]:
     """Time things in turns, A B B A ..., so that what disturbs the machine disturbs all of them alike.
 
@@ -130,6 +143,7 @@ def interleave(
         plan: When to stop.
         recorders: What was recorded before, to go on with; it is filled as runs are taken, so that after a
             KeyboardInterrupt it holds what there is.
+        on_turn: Called with the name of what is run next, outside the clock.
 
     Raises:
         ModelError: if a run fails.
@@ -137,14 +151,20 @@ def interleave(
     plan = plan or Plan()
     kept = {} if recorders is None else recorders
     for name, run in runs.items():
+        on_turn(name)
         kept.setdefault(name, Recorder()).run_ns = warm_up(run, plan.warmup_seconds)
     with _no_collection():
-        _take_rounds([(run, kept[name]) for name, run in runs.items()], plan)
+        _take_rounds([_Turn(name, run, kept[name]) for name, run in runs.items()], plan, on_turn)
     return {name: kept[name].samples() for name in runs}
 
 
 def interleave_afresh(
-    prepare: Callable[[bool], Mapping[str, Run]], plan: Plan, *, visits: int, recorders: dict[str, Recorder]
+    prepare: Callable[[bool], Mapping[str, Run]],
+    plan: Plan,
+    *,
+    visits: int,
+    recorders: dict[str, Recorder],
+    on_turn: Callable[[str], object] = lambda name: None,
 ) -> None:
     """Interleave in several visits, each with sessions of its own.
 
@@ -156,9 +176,10 @@ def interleave_afresh(
         plan: When all visits together are long enough.
         visits: How many; 1 where sessions are dear.
         recorders: Filled as runs are taken.
+        on_turn: Called with the name of what is run next, outside the clock.
     """
     for done in range(1, visits + 1):
-        interleave(prepare(done % 2 == 0), plan.part(done, visits), recorders=recorders)
+        interleave(prepare(done % 2 == 0), plan.part(done, visits), recorders=recorders, on_turn=on_turn)
 
 
 def warm_up(run: Run, seconds: float) -> int:
@@ -186,15 +207,17 @@ def _warm_up_alone(run: Run, seconds: float) -> int:
     return max(1, run_ns)
 
 
-def _take_rounds(pairs: list[tuple[Run, Recorder]], plan: Plan) -> None:
-    turn_ns = max(_TURN_NS, min(_LONG_TURN_NS, max(r.run_ns for _, r in pairs)))
-    number = 1 + max((r.at_round[-1] for _, r in pairs if r.at_round), default=-1)
-    while not all(r.enough(plan) for _, r in pairs):
+def _take_rounds(turns: list[_Turn], plan: Plan, on_turn: Callable[[str], object]) -> None:
+    recorders = [turn.recorder for turn in turns]
+    turn_ns = max(_TURN_NS, min(_LONG_TURN_NS, max(r.run_ns for r in recorders)))
+    number = 1 + max((r.at_round[-1] for r in recorders if r.at_round), default=-1)
+    while not all(r.enough(plan) for r in recorders):
         # who has enough goes on for a while, so that the others have somebody to be paired with
-        active = [(run, r) for run, r in pairs if not r.enough(plan) or r.spent_ns < 1.5e9 * plan.min_seconds]
+        active = [t for t in turns if not t.recorder.enough(plan) or t.recorder.spent_ns < 1.5e9 * plan.min_seconds]
         # every second round backwards, so that nobody always runs after the same neighbour
-        for run, recorder in active if number % 2 == 0 else reversed(active):
-            _take_turn(run, recorder, number, turn_ns, alone=len(active) == 1)
+        for turn in active if number % 2 == 0 else reversed(active):
+            on_turn(turn.name)
+            _take_turn(turn.run, turn.recorder, number, turn_ns, alone=len(active) == 1)
         number += 1
 
 

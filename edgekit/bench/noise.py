@@ -109,15 +109,19 @@ def row_notes(samples: Samples, min_runs: int) -> list[str]:
     return notes
 
 
-def thread_notes(threads: int, streams: int = 1) -> Sequence[str]:
-    """A note when more threads or streams are asked for than this process has cores."""
-    cores = available_cores()
-    asked = {"threads": threads, "streams": streams}
-    return [
-        f"{count} {what} on {cores} cores that this process may use: {what} wait for each other"
-        for what, count in asked.items()
-        if count > cores
-    ]
+def thread_notes(threads: int, streams: int = 1, sessions: int = 1) -> Sequence[str]:
+    """A note when more threads are asked for than this process has cores.
+
+    A session adds its own threads, less one, to those of the streams that call it.
+    """
+    cores, busy = available_cores(), streams + sessions * (threads - 1)
+    if busy <= cores:
+        return []
+    asked = f"{busy} threads"
+    if streams > 1:
+        held = "a session" if sessions == 1 else f"{sessions} sessions"
+        asked = f"{streams} streams and {held} of {threads} threads, {busy} together,"
+    return [f"{asked} on {cores} cores that this process may use: threads wait for each other"]
 
 
 def _cpu_times(proc: Path) -> tuple[float, float]:

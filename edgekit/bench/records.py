@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from edgekit.bench.energy import NOT_MEASURED, Energy
 from edgekit.bench.measure import Plan, Samples
 from edgekit.bench.statistics import Interval, Latency, median_interval
 from edgekit.errors import ModelError
@@ -37,8 +38,10 @@ class BenchRequest:
         max_seconds: A slow row stops after this, although `min_runs` is not reached.
         warmup_seconds: Most time of warm-up, for each row.
         seed: Of generated inputs.
-        timeout_s: A cold start that takes longer is given up.
         keep_trace: Whether each cold start keeps ONNX Runtime's trace of its runs.
+        timeout_s: A cold start, or a run, that takes longer is given up.
+        guard: Whether the measuring loop has a process of its own, so that a model that crashes or hangs there is
+            reported; without, it starts sooner.
     """
 
     providers: tuple[str, ...] = ("cpu",)
@@ -55,6 +58,7 @@ class BenchRequest:
     seed: int = 0
     timeout_s: float = 600.0
     keep_trace: bool = False
+    guard: bool = True
 
     def check(self) -> None:
         """Refuse what cannot be measured, before anything is loaded.
@@ -179,6 +183,7 @@ class BenchRow:
     notes: tuple[str, ...] = ()
     streams: int = 1
     sessions: int = 1
+    energy: Energy = NOT_MEASURED
 
     @property
     def batch(self) -> int:
@@ -229,6 +234,7 @@ class BenchRow:
             "peak_rss_bytes": cold.peak_rss_bytes,
             "load_rss_bytes": cold.load_rss_bytes,
             "baseline_rss_bytes": cold.baseline_rss_bytes,
+            "energy": vars(self.energy),
             "size_bytes": self.size_bytes,
             "inputs": dict(cold.inputs),
             "input_source": self.input_source,

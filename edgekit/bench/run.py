@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit import machine
 from edgekit.bench.cold import cold_start
-from edgekit.bench.compare import affordable_visits, runner
+from edgekit.bench.energy import NOT_MEASURED
+from edgekit.bench.guarded import measure_guarded
 from edgekit.bench.inputs import BenchInputs
-from edgekit.bench.measure import Recorder, Samples, interleave_afresh
-from edgekit.bench.noise import disturbances, look, row_notes, thread_notes
-from edgekit.bench.records import BenchInterrupted, BenchReport, BenchRequest, BenchRow, ColdStart
+from edgekit.bench.noise import row_notes, thread_notes
+from edgekit.bench.records import BenchInterrupted, BenchReport, BenchRequest, BenchRow
 from edgekit.bench.statistics import summarise
-from edgekit.bench.streams import Run, Streams
+from edgekit.bench.steady import Case, Steady, measure_cases, sessions_of
 from edgekit.errors import ModelError
 from edgekit.graph.read import size_bytes
-from edgekit.ort.session import Session
 from edgekit.progress import track
-
-
-@dataclass(frozen=True)
-class _Case:
-    """One row to be measured."""
-
-    model: Path
-    provider: str
-    cold: ColdStart
-    streams: int
 
 
 def bench_models(models: Sequence[Path], request: BenchRequest | None = None) -> BenchReport:
@@ -48,7 +36,8 @@ def bench_models(models: Sequence[Path], request: BenchRequest | None = None) ->
     if not models:
         raise ModelError("no model to measure; give the path of an .onnx file")
     sizes = {model: size_bytes(model) for model in models}
-    notes = list(thread_notes(request.thread_count, max(request.streams)))
+    most = max(request.streams)
+    notes = list(thread_notes(request.thread_count, most, most if request.session_per_stream else 1))
     rows: list[BenchRow] = []
     try:
         for provider in dict.fromkeys(request.providers):
@@ -69,47 +58,20 @@ def _measure_provider(
     """Add a provider's rows and notes, also when it is interrupted."""
     wanted = [(model, batch) for model in models for batch in (request.batches or (None,))]
     cases = [
-        _Case(model, provider, cold, streams)
+        Case(model, provider, cold, streams)
         for model, batch in track(wanted, f"cold starts on {provider}", total=len(wanted))
         for cold in [cold_start(model, provider, batch, request)]
         for streams in request.streams
     ]
-
-    def prepare(backwards: bool) -> dict[str, Run]:
-        order = list(enumerate(cases))
-        return {str(i): _prepared(case, request) for i, case in (reversed(order) if backwards else order)}
-
-    recorders: dict[str, Recorder] = {}
-    before = look()
-    try:
-        interleave_afresh(prepare, request.plan, visits=_visits(cases, request), recorders=recorders)
-    finally:
-        notes += [f"{provider}: {text}" for text in disturbances(before, look())]
-        taken = [(case, recorders[str(i)].samples()) for i, case in enumerate(cases) if str(i) in recorders]
-        rows += [_row(case, samples, sizes[case.model], request) for case, samples in taken if samples.n]
+    steady = measure_guarded(cases, request) if request.guard else measure_cases(cases, request, lambda *_: None)
+    notes += [f"{provider}: {text}" for text in steady.notes]
+    rows += [_row(cases[i], steady, i, sizes[cases[i].model], request) for i in sorted(steady.samples)]
+    if not steady.complete:
+        raise KeyboardInterrupt
 
 
-def _visits(cases: Sequence[_Case], request: BenchRequest) -> int:
-    """How often sessions are made anew: less often where that takes long, once where engines are built."""
-    if any(case.provider != "cpu" for case in cases):
-        return 1
-    return affordable_visits(request.min_seconds * len(cases), sum(case.cold.session_ms for case in cases) / 1000)
-
-
-def _prepared(case: _Case, request: BenchRequest) -> Run:
-    sessions = [
-        Session(case.model, case.provider, threads=request.thread_count) for _ in range(_sessions(case, request))
-    ]
-    feeds = BenchInputs(request.shapes, request.feeds, request.seed).feeds(sessions[0].inputs, case.cold.batch)
-    runs = [runner(sessions[i % len(sessions)], feeds, streams=case.streams) for i in range(case.streams)]
-    return Streams(runs) if case.streams > 1 else runs[0]
-
-
-def _sessions(case: _Case, request: BenchRequest) -> int:
-    return case.streams if request.session_per_stream else 1
-
-
-def _row(case: _Case, samples: Samples, size: int, request: BenchRequest) -> BenchRow:
+def _row(case: Case, steady: Steady, number: int, size: int, request: BenchRequest) -> BenchRow:
+    samples = steady.samples[number]
     return BenchRow(
         model=str(case.model),
         provider=case.provider,
@@ -121,7 +83,8 @@ def _row(case: _Case, samples: Samples, size: int, request: BenchRequest) -> Ben
         input_source=BenchInputs(request.shapes, request.feeds).source,
         notes=tuple(row_notes(samples, request.min_runs)),
         streams=case.streams,
-        sessions=_sessions(case, request),
+        sessions=sessions_of(case, request),
+        energy=steady.energies.get(number, NOT_MEASURED),
     )
 
 

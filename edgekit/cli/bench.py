@@ -26,6 +26,7 @@ def bench(
     streams: Annotated[list[int] | None, typer.Option(help="Callers at the same time; repeat for several.")] = None,
     session_per_stream: Annotated[bool, typer.Option(help="A session for each stream; they share one else.")] = False,
     min_seconds: Annotated[float, typer.Option(help="Measuring time of each row.")] = 2.0,
+    timeout: Annotated[float, typer.Option(help="Seconds after which a start or a run counts as hung.")] = 600.0,
     compare: output.Compare = False,
     require: output.Require = None,
     against: output.Against = None,
@@ -58,6 +59,7 @@ def bench(
         shapes=_shapes(shape or ()),
         feeds=dict(load_split(data, "test").arrays) if data else None,
         min_seconds=min_seconds,
+        timeout_s=timeout,
         keep_trace=profile is not None,
     )
     try:

@@ -42,7 +42,7 @@ def ask_child(module: str, request: Mapping[str, Any], subject: str, *, timeout_
                 cwd=directory,
                 capture_output=True,
                 timeout=timeout_s,
-                env=_environment(),
+                env=child_environment(),
             )
         except subprocess.TimeoutExpired:
             raise ModelError(
@@ -76,7 +76,8 @@ def limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
+    """What a child needs to find this package."""
     package_root = str(Path(__file__).resolve().parents[2])
     paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

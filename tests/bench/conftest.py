@@ -64,6 +64,32 @@ def huge_at_run(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def endless(tmp_path: Path) -> Path:
+    """A model that loops for some thousand years when it runs."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Relu", ["held"], ["kept"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("held", TensorProto.FLOAT, [1, 16]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("kept", TensorProto.FLOAT, [1, 16]),
+        ],
+    )
+    weights = [
+        numpy_helper.from_array(np.array(1 << 62, np.int64), "trips"),
+        numpy_helper.from_array(np.array(True), "yes"),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 16])]
+    return save(
+        tmp_path / "endless.onnx", [helper.make_node("Loop", ["trips", "yes", "x"], ["y"], body=body)], inputs, weights
+    )
+
+
+@pytest.fixture
 def deep_functions(tmp_path: Path) -> Path:
     """A chain of 3000 local functions, which overflows the stack of ONNX Runtime 1.31."""
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 
+from edgekit.bench import noise
 from edgekit.bench.measure import Samples
 from edgekit.bench.noise import Moment, disturbances, look, row_notes, thread_notes
 from edgekit.machine import available_cores
@@ -118,7 +120,11 @@ def test_rows_say_drift_long_tails_and_too_few_runs() -> None:
 def test_threads_above_the_cores_are_noted() -> None:
     assert thread_notes(available_cores()) == []
     assert f"on {available_cores()} cores" in thread_notes(available_cores() + 1)[0]
-    assert thread_notes(1, available_cores() + 1) == [
-        f"{available_cores() + 1} streams on {available_cores()} cores that this process may use: streams wait for "
-        "each other"
-    ]
+
+
+def test_streams_count_as_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise, "available_cores", lambda: 4)
+    assert thread_notes(1, 4) == thread_notes(3, 2) == thread_notes(2, 2, 2) == []
+    rest = "on 4 cores that this process may use: threads wait for each other"
+    assert thread_notes(4, 2) == [f"2 streams and a session of 4 threads, 5 together, {rest}"]
+    assert thread_notes(2, 3, 3) == [f"3 streams and 3 sessions of 2 threads, 6 together, {rest}"]

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from edgekit.ort.libraries import missing_libraries
 
 from .conftest import Maker
 
-QUICK = BenchRequest(min_seconds=0.05, min_runs=10, warmup_seconds=0.02, threads=1)
+QUICK = BenchRequest(min_seconds=0.05, min_runs=10, warmup_seconds=0.02, threads=1, guard=False)
 
 
 def _quick(**changes: object) -> BenchRequest:
@@ -172,13 +173,12 @@ def test_a_cold_start_that_takes_too_long_is_given_up(chain: Maker) -> None:
 
 
 def test_an_interruption_keeps_the_rows(chain: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = module.interleave_afresh
+    real = module.measure_cases
 
-    def interrupted(*args: object, **options: object) -> None:
-        real(*args, **options)  # type: ignore[arg-type]
-        raise KeyboardInterrupt
+    def interrupted(*args: object) -> object:
+        return replace(real(*args), complete=False)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "interleave_afresh", interrupted)
+    monkeypatch.setattr(module, "measure_cases", interrupted)
     with pytest.raises(BenchInterrupted) as stop:
         bench_models([chain(16)], QUICK)
     assert isinstance(stop.value, KeyboardInterrupt)
@@ -192,8 +192,8 @@ from pathlib import Path
 from edgekit.bench import BenchInterrupted, BenchRequest, Verdict, bench_models, compare_rows
 from edgekit.bench import run
 from edgekit.interrupt import interruptible
-prepared = run._prepared
-run._prepared = lambda *a: (print("measuring", flush=True), prepared(*a))[1]
+real = run.measure_guarded
+run.measure_guarded = lambda *a: (print("measuring", flush=True), real(*a))[1]
 with interruptible():
     try:
         bench_models([Path(sys.argv[1])], BenchRequest(min_seconds=60, threads=1))
