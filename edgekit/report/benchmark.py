@@ -73,6 +73,7 @@ LATENCY_COLUMNS: tuple[Column, ...] = (
     Column("p95 ms", lambda row: figure(row.latency_ms.p95)),
     Column("p99 ms", lambda row: figure(row.latency_ms.p99)),
     Column("per s", lambda row: figure(row.throughput_per_s)),
+    Column("mJ a run", lambda row: figure(_millijoules(row)), when=lambda rows: any(map(_millijoules, rows))),
     Column("runs", lambda row: str(row.samples.n)),
 )
 COLD_COLUMNS: tuple[Column, ...] = (
@@ -80,6 +81,7 @@ COLD_COLUMNS: tuple[Column, ...] = (
     Column("batch", lambda row: str(row.batch)),
     Column("session ms", lambda row: figure(row.cold.session_ms)),
     Column("first run ms", lambda row: figure(row.cold.first_run_ms)),
+    Column("memory loaded", lambda row: human_bytes(row.cold.load_rss_bytes)),
     Column("peak memory", lambda row: human_bytes(row.cold.peak_rss_bytes)),
     Column("size", lambda row: human_bytes(row.size_bytes)),
 )
@@ -137,7 +139,13 @@ def _notes_of_changes(changes: Changes | None) -> list[str]:
 
 def _latency_sheet(report: BenchReport) -> Sheet:
     title = f"steady latency on {report.machine['cpu']}, {_threads(report.rows)}"
-    return _sheet(title, LATENCY_COLUMNS, report.rows, caption=_LATENCY_CAPTION)
+    lacking = [] if any(map(_millijoules, report.rows)) else [f"energy: {report.rows[0].energy.source}"]
+    return _sheet(title, LATENCY_COLUMNS, report.rows, caption="; ".join((_LATENCY_CAPTION, *lacking)))
+
+
+def _millijoules(row: BenchRow) -> float | None:
+    joules = row.energy.joules_per_run
+    return None if joules is None else 1000 * joules
 
 
 def _threads(rows: Sequence[BenchRow]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.bench import Verdict, changes_since, compare_rows, read_report
+from edgekit.bench.energy import Energy
 from edgekit.report.benchmark import Findings, every_note, sheets
 from edgekit.report.figures import figure, machine_lines, short_names
 from tests.bench_rows import MACHINE, report, row, samples
@@ -27,6 +28,14 @@ def test_the_latency_sheet_has_the_figures() -> None:
     assert float(cells["p99 ms"]) < 2.03
 
 
+def test_energy_has_a_column_where_it_was_measured_and_a_reason_where_not() -> None:
+    measured = Findings(report([row(energy=Energy(0.0215, "RAPL package-0", 40, 1.0))]))
+    assert _cells(measured, "steady")[0]["mJ a run"] == "21.50"
+    lacking = sheets(Findings(report([row(energy=Energy(None, "not measurable here: no counter"))])))[0]
+    assert "mJ a run" not in lacking.columns
+    assert lacking.caption.endswith("; energy: not measurable here: no counter")
+
+
 def test_what_too_few_runs_cannot_tell_is_not_told() -> None:
     (cells,) = _cells(Findings(report([row(taken=samples(1.0, rounds=2, runs=3))])), "steady")
     assert cells["p50 ms [95 %]"].endswith(" [n/a]")
@@ -41,6 +50,7 @@ def test_the_cold_sheet_has_the_figures() -> None:
         "batch": "1",
         "session ms": "12.35",
         "first run ms": "3.210",
+        "memory loaded": "60.0 MB",
         "peak memory": "70.0 MB",
         "size": "1.2 kB",
     }
