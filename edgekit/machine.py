@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import os
 import platform
-import re
-import shutil
-import subprocess
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 import psutil
+
+from edgekit.nvidia import Gpu, gpus
 
 # Linux flag -> the name people use; what int8 and bf16 kernels look at.
 _FEATURES = {
@@ -156,35 +155,17 @@ def governor(root: Path = Path("/sys/devices/system/cpu")) -> str | None:
     return ", ".join(found) or None
 
 
-@cache
-def gpus() -> tuple[dict[str, str], ...]:
-    """NVIDIA's GPUs with name, driver and the CUDA that the driver supports; empty where nvidia-smi finds none."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return ()
-    fields = ("name", "driver_version", "memory.total", "compute_cap")
-    answer = _said(tool, f"--query-gpu={','.join(fields)}", "--format=csv,noheader")
-    cuda = re.search(r"CUDA (?:\w+ )?Version\s*:\s*([\d.]+)", _said(tool))
-    names = ("name", "driver", "memory", "compute_capability")
-    rows = [dict(zip(names, map(str.strip, line.split(",")), strict=False)) for line in answer.splitlines() if line]
-    return tuple({**row, **({"cuda": cuda[1]} if cuda else {})} for row in rows)
-
-
-def _said(*command: str) -> str:
-    """What a command printed; nothing where it failed, as nvidia-smi does without a driver."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
-
-
 def system_name() -> str:
     """The distribution or system, as its makers call it."""
     try:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):
         return f"{platform.system()} {platform.release()}"
+
+
+def _about(gpu: Gpu) -> dict[str, object]:
+    kept = ("name", "driver", "cuda", "compute_capability", "memory_bytes")
+    return {name: getattr(gpu, name) for name in kept}
 
 
 def facts() -> dict[str, object]:
@@ -203,7 +184,7 @@ def facts() -> dict[str, object]:
         "virtual": "hypervisor" in cpu_flags(),
         "cpu_features": [name for name, there in cpu_features().items() if there],
         "memory_bytes": memory_bytes(),
-        "gpus": list(gpus()),
+        "gpus": [_about(gpu) for gpu in gpus()],
         "system": f"{platform.system()} {platform.release()}",
         "distribution": system_name(),
         "python": platform.python_version(),

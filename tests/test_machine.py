@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from edgekit import machine
+from edgekit.nvidia import Gpu
 
 
 def test_cores_are_at_most_what_affinity_gives() -> None:
@@ -64,33 +65,18 @@ def test_the_governor_is_read_where_there_is_one(tmp_path: Path) -> None:
     assert machine.governor(tmp_path) == "performance, powersave"
 
 
-_SMI = """#!/bin/sh
-case "$1" in
---query-gpu*) echo "NVIDIA L4, 550.54.15, 23034 MiB, 8.9" ;;
-*) echo "| NVIDIA-SMI 550.54.15   Driver Version: 550.54.15   CUDA Version: 12.4 |" ;;
-esac
-"""
-
-
-def test_gpus_are_what_nvidias_tool_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text(_SMI)
-    tool.chmod(0o755)
-    look = machine.gpus.__wrapped__
-    assert look() == (
+def test_gpus_are_among_the_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu(0, "NVIDIA L4", "GPU-1", "8.9", 24_000_000_000, "12.4", "550.54.15")
+    monkeypatch.setattr(machine, "gpus", lambda: (gpu,))
+    assert machine.facts()["gpus"] == [
         {
             "name": "NVIDIA L4",
             "driver": "550.54.15",
-            "memory": "23034 MiB",
-            "compute_capability": "8.9",
             "cuda": "12.4",
-        },
-    )
-    tool.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
-    assert look() == ()
-    tool.unlink()
-    assert look() == ()
+            "compute_capability": "8.9",
+            "memory_bytes": 24_000_000_000,
+        }
+    ]
 
 
 def test_a_quota_below_one_core_is_one_core(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import Any
 
 from edgekit.bench.streams import Run, Streams
+from edgekit.nvidia import gpus
 
 POWERCAP = Path("/sys/class/powercap")
 # `psys` is the whole board and holds the packages; `core` and `uncore` are parts of a package; dram is beside it.
@@ -74,12 +75,12 @@ class Meters:
         return Energy(None, f"not measurable here: {'; '.join(self.reasons)}")
 
 
-def find_meters(provider: str = "cpu", device: int = 0) -> Meters:
+def find_meters(provider: str = "cpu", device: int | None = None) -> Meters:
     """The CPU's counters, and a GPU's where the provider runs there."""
     cpu = _rapl(POWERCAP)
     if provider not in ("cuda", "tensorrt"):
         return cpu
-    gpu = _nvml(device)
+    gpu = _nvml(device or 0)
     # a GPU's run without the GPU's energy would be a figure of something else
     return Meters(gpu.found + cpu.found, cpu.reasons) if gpu.found else gpu
 
@@ -133,16 +134,17 @@ def _rapl_meter(domain: Path, name: str) -> Meter:
 
 def _nvml(device: int) -> Meters:
     """Source: NVML's nvmlDeviceGetTotalEnergyConsumption, millijoules since the driver was loaded, since Volta."""
+    present = gpus()
+    if device >= len(present):
+        return Meters(reasons=(f"there is no GPU {device}",))
     try:
         nvml: Any = import_module("pynvml")
     except ModuleNotFoundError:
         return Meters(reasons=("the package nvidia-ml-py, which reads a GPU's counter, is not installed",))
     try:
         nvml.nvmlInit()
-        handle = nvml.nvmlDeviceGetHandleByIndex(device)
-        name = nvml.nvmlDeviceGetName(handle)
+        handle = nvml.nvmlDeviceGetHandleByUUID(present[device].uuid)
         nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except nvml.NVMLError as error:
         return Meters(reasons=(f"NVML cannot read GPU {device}: {error}",))
-    title = name.decode() if isinstance(name, bytes) else name
-    return Meters((Meter(title, lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000),))
+    return Meters((Meter(present[device].name, lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000),))

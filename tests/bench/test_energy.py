@@ -11,6 +11,7 @@ import pytest
 from edgekit.bench import BenchRequest, bench_models, energy, steady
 from edgekit.bench.energy import Meter, Meters, find_meters, measure_energy
 from edgekit.bench.streams import Streams
+from edgekit.nvidia import Gpu
 
 from .conftest import Maker
 
@@ -102,18 +103,25 @@ def test_rows_hold_the_energy_of_a_run(chain: Maker, monkeypatch: pytest.MonkeyP
     assert found.joules_per_run == pytest.approx(5 / found.runs)
 
 
+@pytest.fixture
+def _gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two GPUs."""
+    made = [Gpu(i, name, f"GPU-{i}", "8.9", 1 << 34, "12.4", "550") for i, name in enumerate(("T4", "L4"))]
+    monkeypatch.setattr(energy, "gpus", lambda: tuple(made))
+
+
 def _nvml(millijoules: Callable[[], int]) -> ModuleType:
     """NVIDIA's module, as far as it is used."""
     error = type("NVMLError", (Exception,), {})
     return SimpleNamespace(  # type: ignore[return-value]
         NVMLError=error,
         nvmlInit=lambda: None,
-        nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetName=lambda handle: f"GPU number {handle}",
+        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
         nvmlDeviceGetTotalEnergyConsumption=lambda handle: millijoules(),
     )
 
 
+@pytest.mark.usefixtures("_gpus")
 def test_a_gpus_energy_is_added_where_the_provider_runs_there(domain: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
     package = domain("intel-rapl:0", "package-0")
     spent = [100]
@@ -126,14 +134,16 @@ def test_a_gpus_energy_is_added_where_the_provider_runs_there(domain: Domain, mo
 
     found = measure_energy(both, find_meters("cuda", 1), 0.005)
     assert found.joules_per_run == pytest.approx(0.0035)
-    assert found.source == "GPU number 1 + RAPL package-0"
+    assert found.source == "L4 + RAPL package-0"
     assert [m.name for m in find_meters("cpu").found] == ["RAPL package-0"]
 
 
+@pytest.mark.usefixtures("_gpus")
 def test_a_gpu_without_a_counter_gives_no_figure_of_the_cpu_alone(
     domain: Domain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     domain("intel-rapl:0", "package-0")
+    assert find_meters("tensorrt", 2).lacking.source == "not measurable here: there is no GPU 2"
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert find_meters("cuda").lacking.joules_per_run is None
     assert "nvidia-ml-py" in find_meters("cuda").lacking.source
