@@ -68,6 +68,22 @@ def advancing(description: str, total: float) -> Iterator[Callable[[float], obje
         yield lambda done: bar.update(task, completed=done)
 
 
+@contextmanager
+def waiting(description: str) -> Iterator[None]:
+    """Show that something goes on whose end nobody knows, while a person watches."""
+    out = console()
+    if _quiet or not out.is_terminal:
+        note(description)
+        yield
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=out, transient=True) as bar:
+        bar.add_task(description, total=None)
+        yield
+
+
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Yield the items, drawing a bar on stderr while a person watches."""
     out = console()

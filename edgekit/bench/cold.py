@@ -6,16 +6,13 @@ The child is also the first to load a file, so that one that crashes or hangs is
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter, perf_counter_ns
 from typing import Any
 
-import numpy as np
-
+from edgekit.bench.archive import archived, unarchived
 from edgekit.bench.inputs import BenchInputs, describe_feeds, fixed_batch
 from edgekit.bench.records import BenchRequest, ColdStart, OperatorTime, Placement
 from edgekit.errors import ModelError
@@ -42,7 +39,7 @@ def cold_start(model: Path, provider: str, batch: int | None, request: BenchRequ
         ModelError: if it does not load, crashes, hangs, or does not take the inputs.
         ProviderError: if the provider does not load.
     """
-    with _archived(request.feeds) as archive:
+    with archived(request.feeds) as archive:
         question: dict[str, Any] = {
             "model": str(model.resolve()),
             "provider": provider,
@@ -79,32 +76,12 @@ _PLAIN = (
 )
 
 
-@contextmanager
-def _archived(feeds: Feeds | None) -> Iterator[list[Any] | None]:
-    """Feeds in a file for the child: its path and the names, which may be odd, in order."""
-    if feeds is None:
-        yield None
-        return
-    with tempfile.TemporaryDirectory(prefix="edgekit-feeds-") as directory:
-        path = Path(directory) / "feeds.npz"
-        plain = {f"feed_{i}": a.astype(str) if a.dtype == object else a for i, a in enumerate(feeds.values())}
-        np.savez(path, allow_pickle=False, **plain)
-        yield [str(path), list(feeds)]
-
-
-def _unarchived(archive: list[Any] | None) -> Feeds | None:
-    if archive is None:
-        return None
-    with np.load(archive[0], allow_pickle=False) as held:
-        return {name: held[f"feed_{i}"] for i, name in enumerate(archive[1])}
-
-
 def _work(question: dict[str, Any]) -> dict[str, Any]:
     """The child's part."""
     model, provider, threads = Path(question["model"]), question["provider"], question["threads"]
     if provider == "cpu":  # drivers of devices map far more address space than there is memory
         limit_memory()
-    inputs = BenchInputs(question["shapes"], _unarchived(question["archive"]), question["seed"])
+    inputs = BenchInputs(question["shapes"], unarchived(question["archive"]), question["seed"])
     require_ort()
     baseline = peak_rss_bytes()
     start = perf_counter_ns()

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from edgekit.cli import bench_output as output
-from edgekit.cli.command import command, emit
+from edgekit.cli import scenario as loadgen
+from edgekit.cli.command import command, emit, refuse_beside
 
 
 def register(app: typer.Typer) -> None:
@@ -25,8 +26,17 @@ def bench(
     threads: Annotated[int | None, typer.Option(help="Intra-op threads; all available cores by default.")] = None,
     streams: Annotated[list[int] | None, typer.Option(help="Callers at the same time; repeat for several.")] = None,
     session_per_stream: Annotated[bool, typer.Option(help="A session for each stream; they share one else.")] = False,
-    min_seconds: Annotated[float, typer.Option(help="Measuring time of each row.")] = 2.0,
+    min_seconds: Annotated[
+        float | None, typer.Option(help="Measuring time of each row, 2 by default; of a scenario, 10.")
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds after which a start or a run counts as hung.")] = 600.0,
+    scenario: loadgen.Name = None,
+    min_queries: loadgen.MinQueries = None,
+    target_qps: loadgen.TargetQps = None,
+    latency_bound_ms: loadgen.LatencyBound = None,
+    samples_per_query: loadgen.SamplesPerQuery = None,
+    mlperf: loadgen.Mlperf = False,
+    logs: loadgen.Logs = None,
     compare: output.Compare = False,
     require: output.Require = None,
     against: output.Against = None,
@@ -40,6 +50,19 @@ def bench(
     top: output.Top = None,
 ) -> None:
     """Measure latency with intervals, cold start, memory, and where every node ran."""
+    if scenario is not None:
+        refuse_beside("--scenario", bench, locals(), loadgen.UNDERSTOOD)
+    plan = loadgen.plan_of(
+        scenario,
+        mlperf=mlperf,
+        min_seconds=min_seconds,
+        min_queries=min_queries,
+        streams=streams,
+        logs=logs,
+        target_qps=target_qps,
+        latency_bound_ms=latency_bound_ms,
+        samples_per_query=samples_per_query,
+    )
     from edgekit.bench import BenchInterrupted, BenchRequest, bench_models, changes_since, compare_rows, read_report
     from edgekit.data import load_split
     from edgekit.report.benchmark import Findings, bench_tables
@@ -58,10 +81,12 @@ def bench(
         session_per_stream=session_per_stream,
         shapes=_shapes(shape or ()),
         feeds=dict(load_split(data, "test").arrays) if data else None,
-        min_seconds=min_seconds,
+        min_seconds=BenchRequest.min_seconds if min_seconds is None else min_seconds,
         timeout_s=timeout,
         keep_trace=profile is not None,
     )
+    if plan is not None:
+        return loadgen.bench_scenario(models, request, plan, logs)
     try:
         report = bench_models(models, request)
     except BenchInterrupted as stop:

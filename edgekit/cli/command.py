@@ -6,7 +6,7 @@ import functools
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, get_type_hints
 
 import typer
@@ -70,6 +70,23 @@ def refuse(reason: str) -> NoReturn:
 
     warn(reason)
     raise typer.Exit(VERDICT_NO)
+
+
+def refuse_beside(mode: str, body: Callable[..., Any], given: Mapping[str, Any], understood: Collection[str]) -> None:
+    """Refuse flags that a mode of a command has no use for, rather than pass over them.
+
+    Args:
+        mode: The flag that chose the mode.
+        body: The command's function, for its defaults.
+        given: Its arguments.
+        understood: The names of those that the mode uses.
+
+    Raises:
+        BadParameter: for the first other one that is not at its default.
+    """
+    for name, parameter in inspect.signature(body).parameters.items():
+        if name not in understood and (given[name] or None) != (parameter.default or None):
+            raise typer.BadParameter(f"--{name.replace('_', '-')} does not go with {mode}")
 
 
 def _guarded(call: Callable[[], Any], as_json: bool, quiet: bool, debug: bool) -> Any:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 
@@ -62,8 +62,18 @@ def answer_parent(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     try:
         answer = work(request)
     except EdgekitError as error:
-        answer = {"error": str(error), "kind": type(error).__name__}
+        answer = _refusal(error)
     print("\n" + json.dumps(answer))
+
+
+def give_up(error: EdgekitError) -> NoReturn:
+    """The child's last word, from any thread: what runs in the others, C++ included, ends with the process."""
+    print("\n" + json.dumps(_refusal(error)), flush=True)
+    os._exit(0)
+
+
+def _refusal(error: EdgekitError) -> dict[str, str]:
+    return {"error": str(error), "kind": type(error).__name__}
 
 
 def limit_memory() -> None:
