@@ -60,26 +60,29 @@ def _spread(rows: Sequence[BenchRow], labels: dict[str, str]) -> Any:
 
     figure = make_subplots(cols=2, subplot_titles=("distribution", "over the rounds"), horizontal_spacing=0.1)
     medians = [row.latency_ms.p50 for row in rows]
-    log = max(medians) / min(medians) > _FAR_APART
-    edges = _edges([row.samples.ms for row in rows], log=log)
+    edges = _edges([row.samples.ms for row in rows])
     for number, row in enumerate(rows):
         name, style = _wrapped(labels[row.model]), _style(number)
         figure.add_trace(_histogram(row, edges, name, style), row=1, col=1)
         for trace in _rounds(row, name, style):
             figure.add_trace(trace, row=1, col=2)
-    scale = "log" if log else "linear"
-    figure.update_xaxes(title_text="latency (ms)", type=scale, col=1)
+    figure.update_xaxes(title_text="latency (ms)", **_axis(edges[-1] / edges[0]), col=1)
     figure.update_xaxes(title_text="round", col=2)
     figure.update_yaxes(title_text="runs (%)", rangemode="tozero", col=1)
-    figure.update_yaxes(title_text="latency (ms)", type=scale, col=2)
+    figure.update_yaxes(title_text="latency (ms)", **_axis(max(medians) / min(medians)), col=2)
     return _laid_out(figure, 380)
 
 
-def _edges(values: Sequence[Array], *, log: bool) -> Array:
+def _edges(values: Sequence[Array]) -> Array:
+    """Edges of bins that hold all but the slowest runs: float64 (bins + 1,), even on the axis that is drawn."""
     low = min(float(v.min()) for v in values)
-    high = max(float(np.percentile(v, _TAIL)) for v in values)
-    high = max(high, low * 1.01)
-    return np.geomspace(low, high, _BINS + 1) if log else np.linspace(low, high, _BINS + 1)
+    high = max(low * 1.01, *(float(np.percentile(v, _TAIL)) for v in values))
+    spaced = np.geomspace if high / low > _FAR_APART else np.linspace
+    return np.asarray(spaced(low, high, _BINS + 1))
+
+
+def _axis(ratio: float) -> dict[str, str]:
+    return {"type": "log", "dtick": "D2"} if ratio > _FAR_APART else {"type": "linear"}
 
 
 def _histogram(row: BenchRow, edges: Array, name: str, style: dict[str, Any]) -> Any:
@@ -90,7 +93,8 @@ def _histogram(row: BenchRow, edges: Array, name: str, style: dict[str, Any]) ->
     return go.Scatter(
         x=_rounded(edges),
         y=_rounded(np.append(shares, 0.0)),
-        line={**style, "shape": "hv", "width": 1.5},
+        mode="lines",
+        line={"color": style["color"], "shape": "hv", "width": 1.5},
         fill="tozeroy",
         fillcolor=_faint(style["color"]),
         name=name,
@@ -112,13 +116,21 @@ def _rounds(row: BenchRow, name: str, style: dict[str, Any]) -> Iterator[Any]:
     yield go.Scatter(
         x=x + x[::-1],
         y=high + low[::-1],
+        mode="lines",
         fill="toself",
         fillcolor=_faint(style["color"]),
         line={"width": 0},
         hoverinfo="skip",
         **shared,
     )
-    yield go.Scatter(x=x, y=middle, line={**style, "width": 1.5}, hovertemplate="%{y:.4g} ms", **shared)
+    yield go.Scatter(
+        x=x,
+        y=middle,
+        mode="lines" if len(x) > 1 else "markers",
+        line={**style, "width": 1.5},
+        hovertemplate="%{y:.4g} ms",
+        **shared,
+    )
 
 
 def _scaling(rows: Sequence[BenchRow], labels: dict[str, str], axis: str) -> Any:

@@ -132,8 +132,8 @@ def _notes_of_changes(changes: Changes | None) -> list[str]:
     other = "; ".join(changes.differences)
     return [
         *([f"{changes.path} was measured elsewhere or otherwise: {other}"] if other else []),
-        *(f"only in {changes.path}: {row}" for row in changes.missing),
-        *(f"not in {changes.path}: {row}" for row in changes.new),
+        *([f"only in {changes.path}: {'; '.join(changes.missing)}"] if changes.missing else []),
+        *([f"not in {changes.path}: {'; '.join(changes.new)}"] if changes.new else []),
     ]
 
 
@@ -157,7 +157,13 @@ def _sheet(title: str, columns: Sequence[Column], rows: Sequence[BenchRow], capt
     names = short_names(row.model for row in rows)
     shown = [column for column in columns if column.when(rows)]
     lines = tuple(Line((names[row.model], *(c.cell(row) for c in shown))) for row in rows)
-    return Sheet(title, ("model", *(c.title for c in shown)), lines, caption=caption)
+    columns = ("model", *(c.title for c in shown))
+    return Sheet(title, columns, lines, key=_key(columns), caption=caption)
+
+
+def _key(columns: Sequence[str]) -> int:
+    """How many columns say which row it is."""
+    return 1 + max(columns.index(name) for name in ("batch", "streams") if name in columns)
 
 
 def _comparison_sheet(found: Sequence[RowComparison]) -> Sheet:
@@ -180,7 +186,8 @@ def _comparison_sheet(found: Sequence[RowComparison]) -> Sheet:
         for c in found
     )
     columns = ("model", "on", "batch", *streams, "speed-up [95 %]", "verdict", "rounds")
-    return Sheet(f"against {baselines}", columns, lines, caption="above 1x is faster; paired over rounds in turns")
+    caption = "above 1x is faster; paired over rounds in turns"
+    return Sheet(f"against {baselines}", columns, lines, key=_key(columns), caption=caption)
 
 
 def _change_sheet(changes: Changes) -> Sheet:
@@ -204,7 +211,7 @@ def _change_sheet(changes: Changes) -> Sheet:
     )
     columns = ("model", "on", "batch", *streams, "then ms", "now ms", "speed-up [95 %]", "verdict")
     caption = "below 1x is slower now; the two were not measured in turns"
-    return Sheet(f"since {changes.path.name}", columns, lines, caption=caption)
+    return Sheet(f"since {changes.path.name}", columns, lines, key=_key(columns), caption=caption)
 
 
 def _operator_sheet(rows: Sequence[BenchRow], top: int) -> Sheet:
@@ -216,7 +223,8 @@ def _operator_sheet(rows: Sequence[BenchRow], top: int) -> Sheet:
         for row in rows
         for o in row.cold.operators[:top]
     )
-    return Sheet("slowest operators", ("model", "operator", "on", "batch", "nodes", "of the time"), lines, left=3)
+    columns = ("model", "operator", "on", "batch", "nodes", "of the time")
+    return Sheet("slowest operators", columns, lines, left=3, key=4)
 
 
 def share(part: float) -> str:

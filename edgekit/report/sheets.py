@@ -34,6 +34,7 @@ class Sheet:
 
     Attributes:
         left: How many columns, from the first, hold names rather than figures.
+        key: How many columns, from the first, say which row it is.
         caption: What has to be known to read it.
     """
 
@@ -41,12 +42,13 @@ class Sheet:
     columns: tuple[str, ...]
     lines: tuple[Line, ...]
     left: int = 2
+    key: int = 3
     caption: str = ""
 
 
 @dataclass(frozen=True)
 class FittedTable:
-    """A sheet in the terminal: intervals beside their values where there is room, else below them."""
+    """A sheet in the terminal: a column for everything where there is room, else what belongs together in two lines."""
 
     sheet: Sheet
 
@@ -64,25 +66,36 @@ def _table(sheet: Sheet, *, stacked: bool) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    title = Text(sheet.title, "bold")
-    table = Table(title=title, title_justify="left", title_style="", box=box.HORIZONTALS, pad_edge=False)
-    table.caption, table.caption_justify = Text(sheet.caption) if sheet.caption else None, "left"
-    if stacked:
-        table.padding, table.collapse_padding = (0, 1, 0, 0), True
-    for number, column in enumerate(sheet.columns):
-        is_name = number < sheet.left
+    shown = _stacked(sheet) if stacked else sheet
+    table = Table(title=Text(shown.title, "bold"), title_justify="left", title_style="", box=box.HORIZONTALS)
+    table.caption, table.caption_justify = Text(shown.caption) if shown.caption else None, "left"
+    table.pad_edge, table.collapse_padding = False, True
+    for number, column in enumerate(shown.columns):
+        is_name = number < shown.left
         # a name gives way before a figure does
         table.add_column(
-            Text(_stacked(column) if stacked else column),
-            justify="left" if is_name else "right",
-            overflow="fold",
-            no_wrap=not is_name,
+            Text(column), justify="left" if is_name else "right", overflow="fold", no_wrap=number >= shown.key
         )
-    shorter = _elided({line.cells[0] for line in sheet.lines}) if stacked else {}
-    for line in sheet.lines:  # names of files are text, never markup
-        cells = (shorter.get(line.cells[0], line.cells[0]), *line.cells[1:])
-        table.add_row(*(Text(_stacked(c) if stacked else c) for c in cells), style=_STYLES.get(line.mark))
+    for line in shown.lines:  # names of files are text, never markup
+        table.add_row(*map(Text, line.cells), style=_STYLES.get(line.mark))
     return table
+
+
+def _stacked(sheet: Sheet) -> Sheet:
+    """A narrower sheet: one column that says which row it is, intervals below their values."""
+    shorter = _elided({line.cells[0] for line in sheet.lines})
+    lines = []
+    for line in sheet.lines:
+        name, *setting = line.cells[: sheet.key]
+        told = [cell if n < sheet.left else f"{sheet.columns[n]} {cell}" for n, cell in enumerate(setting, start=1)]
+        which = "\n".join(filter(None, [shorter.get(name, name), ", ".join(told)]))
+        lines.append(Line((which, *map(_below, line.cells[sheet.key :])), line.mark))
+    columns = (sheet.columns[0], *map(_below, sheet.columns[sheet.key :]))
+    return Sheet(sheet.title, columns, tuple(lines), left=1, key=1, caption=sheet.caption)
+
+
+def _below(text: str) -> str:
+    return text.replace(" [", "\n[")
 
 
 def _elided(names: set[str]) -> dict[str, str]:
@@ -90,10 +103,6 @@ def _elided(names: set[str]) -> dict[str, str]:
     half = _LONGEST_NAME // 2
     shorter = {n: n if len(n) <= _LONGEST_NAME else f"{n[: half - 1]}…{n[-half:]}" for n in names}
     return shorter if len(set(shorter.values())) == len(names) else {}
-
-
-def _stacked(text: str) -> str:
-    return text.replace(" [", "\n[")
 
 
 def markdown_table(sheet: Sheet) -> str:

@@ -9,8 +9,8 @@ from edgekit.report.sheets import FittedTable, Line, Sheet, markdown_table
 
 SHEET = Sheet(
     "latency [of two]",
-    ("model", "on", "p50 ms [95 %]"),
-    (Line(("[red]a.onnx", "cpu", "1.000 [0.900, 1.100]")), Line(("b|c.onnx", "cpu", "2.000 [n/a]"), "bad")),
+    ("model", "on", "batch", "p50 ms [95 %]"),
+    (Line(("[red]a.onnx", "cpu", "1", "1.000 [0.900, 1.100]")), Line(("b|c.onnx", "cpu", "8", "2.000 [n/a]"), "bad")),
     caption="[bold]brackets",
 )
 
@@ -28,29 +28,30 @@ def test_intervals_stand_beside_their_values_where_there_is_room() -> None:
     assert any("[bold]brackets" in line for line in lines)
 
 
-@pytest.mark.parametrize("width", [34, 40])
-def test_intervals_stand_below_their_values_where_there_is_none(width: int) -> None:
+@pytest.mark.parametrize("width", [36, 44])
+def test_what_belongs_together_stands_in_two_lines_where_there_is_none(width: int) -> None:
     lines = _printed(SHEET, width)
     assert max(map(len, lines)) <= width
     at = next(i for i, line in enumerate(lines) if "1.000" in line)
-    assert "[0.900, 1.100]" in lines[at + 1]
+    assert lines[at].split() == ["[red]a.onnx", "1.000"]
+    assert " ".join(lines[at + 1].split()) == "cpu, batch 1 [0.900, 1.100]"
 
 
 def test_markdown_escapes_bars_and_marks_bad_news() -> None:
     assert markdown_table(SHEET).splitlines() == [
-        "| model | on | p50 ms [95 %] |",
-        "|---|---|--:|",
-        "| [red]a.onnx | cpu | 1.000 [0.900, 1.100] |",
-        "| **b\\|c.onnx** | **cpu** | **2.000 [n/a]** |",
+        "| model | on | batch | p50 ms [95 %] |",
+        "|---|---|--:|--:|",
+        "| [red]a.onnx | cpu | 1 | 1.000 [0.900, 1.100] |",
+        "| **b\\|c.onnx** | **cpu** | **8** | **2.000 [n/a]** |",
     ]
 
 
 def test_long_names_lose_their_middle_where_there_is_no_room() -> None:
     names = [f"a-model-of-many-words-{n}-quantised-static.onnx" for n in ("x", "y")]
     other = Sheet(
-        "", SHEET.columns, tuple(Line((name, "cpu", "1.000 [0.900, 1.100]")) for name in (names[0], "b.onnx"))
+        "", SHEET.columns, tuple(Line((name, "cpu", "1", "1.000 [0.900, 1.100]")) for name in (names[0], "b.onnx"))
     )
     assert "a-model-of-…-static.onnx" in "\n".join(_printed(other, 50))
     assert names[0] in "\n".join(_printed(other, 100))
-    alike = Sheet("", SHEET.columns, tuple(Line((name, "cpu", "1.000 [0.900, 1.100]")) for name in names))
+    alike = Sheet("", SHEET.columns, tuple(Line((name, "cpu", "1", "1.000 [0.900, 1.100]")) for name in names))
     assert "…" not in "\n".join(_printed(alike, 50))
