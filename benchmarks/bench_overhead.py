@@ -1,11 +1,12 @@
-"""How far edgekit's measuring loop is from a bare loop, and how often its verdicts are right.
+"""How far edgekit's measuring loop is from a bare loop and from one in C, and how often its verdicts are right.
 
-    python benchmarks/bench_overhead.py [--repeats 100]
+    python benchmarks/bench_overhead.py [--repeats 100] [--rounds 24]
 
-Three models are built: one of about 20 µs, one of about 200 µs, one of about 2 ms, on one thread.
+Models of about 20 µs, 200 µs and 2 ms are built for this machine, on one thread.
 
-- overhead: edgekit's median / the median of a bare `session.run` loop on the same session, in turns; 1.00 is none.
-- same file twice: verdicts other than NO DIFFERENCE. 10 % more work: verdicts that say so.
+- overhead: medians of the loop in C (c_loop.c, in a process of its own), of the bare `session.run` loop that anybody
+  writes, and of edgekit's loop on the same session as the bare one; in turns, with new sessions every third round.
+- verdicts: of the same file twice, those other than NO DIFFERENCE; of a model with 10 % more work, those that say so.
 """
 
 from __future__ import annotations
@@ -15,21 +16,45 @@ import statistics
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
+import c_loop
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekit import machine
 from edgekit.bench import Plan, Verdict, compare_latency, interleave
 from edgekit.bench.compare import runner
+from edgekit.bench.noise import disturbances, look
 from edgekit.ort import Session
 
-WIDTHS = {"20 µs": 16, "200 µs": 160, "2 ms": 500}
+TARGETS_MS = {"20 µs": 0.02, "200 µs": 0.2, "2 ms": 2.0}
 LAYERS = 20
+_TURN_S = 0.1
+_ROUNDS_A_SESSION = 3
 
 
-def build(path: Path, width: int, layers: int) -> Path:
+@dataclass(frozen=True)
+class Overhead:
+    """Medians over rounds, in ms; None where the loop in C cannot be built.
+
+    Attributes:
+        ratio: Median over rounds of edgekit / bare.
+        python_us: Median over sessions of bare - C, in µs.
+    """
+
+    c: float | None
+    bare: float
+    edgekit: float
+    ratio: float
+    python_us: float | None
+
+
+def build(path: Path, width: int, layers: int = LAYERS) -> Path:
     """A chain of square MatMul and Relu, (1, width) in and out."""
     rng = np.random.default_rng(0)
     nodes, weights, name = [], [], "x"
@@ -49,7 +74,24 @@ def build(path: Path, width: int, layers: int) -> Path:
     return path
 
 
-def bare_median_ms(session: Session, feeds: dict[str, np.ndarray], seconds: float) -> float:
+def width_for(target_ms: float, directory: Path) -> int:
+    """The width at which the chain takes about so long here: within a tenth, or the best of some tries."""
+    width, tried = 100, {}
+    for _ in range(8):
+        session = Session(build(directory / "try.onnx", width), threads=1)
+        tried[width] = bare_median_ms(session, ones(session), _TURN_S)
+        if abs(tried[width] / target_ms - 1) < 0.1:
+            break
+        width = max(4, round(width * (target_ms / tried[width]) ** 0.5))
+    return min(tried, key=lambda w: abs(tried[w] / target_ms - 1))
+
+
+def ones(session: Session) -> dict[str, np.ndarray]:
+    """The input."""
+    return {"x": np.ones(session.inputs[0].shape, np.float32)}
+
+
+def bare_median_ms(session: Session, feeds: Mapping[str, np.ndarray], seconds: float) -> float:
     """The median of the loop that anybody writes."""
     taken, end = [], time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -59,16 +101,51 @@ def bare_median_ms(session: Session, feeds: dict[str, np.ndarray], seconds: floa
     return 1000 * statistics.median(taken)
 
 
-def overhead(path: Path, rounds: int = 20) -> tuple[float, float]:
-    """(median latency in ms, edgekit / bare), the two loops in turns."""
+def edgekit_median_ms(session: Session, feeds: Mapping[str, np.ndarray], seconds: float) -> float:
+    """The median that edgekit's loop gives."""
+    plan = Plan(min_seconds=seconds, min_runs=10, warmup_seconds=seconds)
+    return float(np.median(interleave({"m": runner(session, feeds)}, plan)["m"].ms))
+
+
+def overhead(path: Path, program: Path | None, rounds: int) -> Overhead:
+    """The loops in turns, with new sessions now and then: where a session's weights lie changes its speed a little."""
+    taken: dict[str, list[float]] = {"c": [], "bare": [], "edgekit": []}
+    over_c = []
+    for _ in range(max(1, rounds // _ROUNDS_A_SESSION)):
+        with ExitStack() as stack:
+            found = _rounds(_loops(path, program, stack))
+        for name, values in found.items():
+            taken[name] += values
+        if program:
+            over_c.append(1000 * (statistics.median(found["bare"]) - statistics.median(found["c"])))
+    ratio = statistics.median(a / b for a, b in zip(taken["edgekit"], taken["bare"], strict=True))
+    c = statistics.median(taken["c"]) if program else None
+    bare, ours = statistics.median(taken["bare"]), statistics.median(taken["edgekit"])
+    return Overhead(c, bare, ours, ratio, statistics.median(over_c) if over_c else None)
+
+
+def _loops(path: Path, program: Path | None, stack: ExitStack) -> dict[str, Callable[[float], float]]:
+    """Each loop gives its median in ms when it is told how long to run."""
     session = Session(path, threads=1)
-    feeds = {"x": np.ones(session.inputs[0].shape, np.float32)}
-    plan = Plan(min_seconds=0.1, min_runs=10, warmup_seconds=0.1)
-    ours, bare = [], []
-    for _ in range(rounds):
-        ours.append(float(np.median(interleave({"m": runner(session, feeds)}, plan)["m"].ms)))
-        bare.append(bare_median_ms(session, feeds, 0.1))
-    return statistics.median(ours), statistics.median(a / b for a, b in zip(ours, bare, strict=True))
+    feeds = ones(session)
+    loops: dict[str, Callable[[float], float]] = {
+        "bare": lambda seconds: bare_median_ms(session, feeds, seconds),
+        "edgekit": lambda seconds: edgekit_median_ms(session, feeds, seconds),
+    }
+    if program is None:
+        return loops
+    running = stack.enter_context(c_loop.CLoop(program, path, feeds["x"].shape))
+    return {"c": lambda seconds: running.median_ms(seconds)[0], **loops}
+
+
+def _rounds(loops: Mapping[str, Callable[[float], float]]) -> dict[str, list[float]]:
+    for measure in loops.values():
+        measure(_TURN_S / 2)
+    taken: dict[str, list[float]] = {name: [] for name in loops}
+    for number in range(_ROUNDS_A_SESSION):
+        for name in loops if number % 2 == 0 else reversed(loops):
+            taken[name].append(loops[name](_TURN_S))
+    return taken
 
 
 def verdicts(before: Path, after: Path, repeats: int) -> Counter[Verdict]:
@@ -76,22 +153,51 @@ def verdicts(before: Path, after: Path, repeats: int) -> Counter[Verdict]:
     return Counter(compare_latency(before, after, threads=1, seconds=0.5).verdict for _ in range(repeats))
 
 
+def print_overhead(models: Mapping[str, Path], directory: Path, rounds: int) -> None:
+    """The first table."""
+    reason = c_loop.why_not()
+    program = None if reason else c_loop.build(directory)
+    print("| model | loop in C, ms | bare Python loop, ms | edgekit, ms | edgekit / bare | Python over C, µs |")
+    print("|---|---|---|---|---|---|")
+    for name, path in models.items():
+        found = overhead(path, program, rounds)
+        c, over = (f"{v:.{d}f}" if v is not None else "n/a" for v, d in ((found.c, 4), (found.python_us, 1)))
+        print(f"| {name} | {c} | {found.bare:.4f} | {found.edgekit:.4f} | {found.ratio:.4f} | {over} |", flush=True)
+    if reason:
+        print(f"\nThe loop in C was not measured: {reason}.")
+
+
+def print_verdicts(models: Mapping[str, Path], directory: Path, widths: Mapping[str, int], repeats: int) -> None:
+    """The second table."""
+    print("\n| model | same file: not NO DIFFERENCE | 10 % more work: SLOWER | its other verdicts |")
+    print("|---|---|---|---|")
+    for name, path in models.items():
+        more = build(directory / "more.onnx", widths[name], LAYERS * 11 // 10)
+        same, slower = verdicts(path, path, repeats), verdicts(path, more, repeats)
+        wrong = repeats - same[Verdict.NO_DIFFERENCE]
+        rest = ", ".join(f"{n} {v}" for v, n in slower.items() if v is not Verdict.SLOWER) or "none"
+        print(f"| {name} | {wrong} of {repeats} | {slower[Verdict.SLOWER]} of {repeats} | {rest} |", flush=True)
+
+
 def main() -> None:
-    """Print one table."""
+    """Print the tables, and what disturbed them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=20, help="comparisons for each verdict count")
-    repeats = parser.parse_args().repeats
-    print("| model | median ms | edgekit / bare loop | same file: not NO DIFFERENCE | 10 % more work: SLOWER |")
-    print("|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as directory:
-        for name, width in WIDTHS.items():
-            model = build(Path(directory) / f"{width}.onnx", width, LAYERS)
-            more = build(Path(directory) / f"{width}-more.onnx", width, LAYERS * 11 // 10)
-            ms, ratio = overhead(model)
-            same = verdicts(model, model, repeats)
-            slower = verdicts(model, more, repeats)
-            wrong = repeats - same[Verdict.NO_DIFFERENCE]
-            print(f"| {name} | {ms:.3f} | {ratio:.3f} | {wrong} of {repeats} | {slower[Verdict.SLOWER]} of {repeats} |")
+    parser.add_argument("--repeats", type=int, default=20, help="comparisons for each verdict count; 0 for none")
+    parser.add_argument("--rounds", type=int, default=24, help="rounds of the three loops")
+    parser.add_argument("--model", action="append", choices=TARGETS_MS, help="only this; repeat for several")
+    options = parser.parse_args()
+    before = look()
+    with tempfile.TemporaryDirectory() as place:
+        directory = Path(place)
+        widths = {name: width_for(TARGETS_MS[name], directory) for name in options.model or TARGETS_MS}
+        models = {name: build(directory / f"{width}.onnx", width) for name, width in widths.items()}
+        print_overhead(models, directory, options.rounds)
+        if options.repeats:
+            print_verdicts(models, directory, widths, options.repeats)
+    facts = machine.facts()
+    print(f"\n{facts['cpu']}, {facts['cores']} cores, {facts['system']}; {facts['versions']}")
+    for text in disturbances(before, look()):
+        print(f"note: {text}")
 
 
 if __name__ == "__main__":
