@@ -129,13 +129,15 @@ def _is_same(a: KeptRow, b: BenchRow, by_name: bool, old: Sequence[KeptRow], new
 
 
 def _label(row: KeptRow | BenchRow, others: Sequence[KeptRow | BenchRow]) -> str:
-    """A row in words; with its inputs where the other side has it with other inputs."""
+    """A row in words; with its threads and inputs where the other side has it with others."""
     name = PurePath(row.model).name
-    alike = [o for o in others if PurePath(o.model).name == name and o.setting == row.setting]
+    named = [o for o in others if PurePath(o.model).name == name]
+    alike = [o for o in named if o.setting._replace(threads=row.setting.threads) == row.setting]
+    threads = f", {row.setting.threads} threads" if any(o.setting != row.setting for o in alike) else ""
     inputs = _inputs(row)
     differ = any(_inputs(other) != inputs for other in alike)
     shapes = f" with {', '.join(f'{n} {shape}' for n, shape in inputs.items())}" if differ else ""
-    return f"{row.model} on {row.setting}, {row.setting.threads} threads{shapes}"
+    return f"{row.model} on {row.setting}{threads}{shapes}"
 
 
 def _inputs(row: KeptRow | BenchRow) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -221,6 +221,17 @@ def _settled(found: Speedup) -> bool:
     low, high = found.ci95
     beyond = low > 1 + MARGIN or high < 1 / (1 + MARGIN)
     return high / low - 1 <= (_FAIR if beyond else _NARROW)
+
+
+def verdicts_settled(groups: Iterable[Sequence[str]], recorders: Mapping[str, Recorder]) -> bool:
+    """Whether more rounds would change no verdict.
+
+    Args:
+        groups: Names of what was measured; in each group the others are compared with the first.
+        recorders: What was recorded, by name.
+    """
+    pairs = [(first, other) for first, *others in groups for other in others]
+    return all(_settled(speedup(recorders[a].samples(), recorders[b].samples())) for a, b in pairs)
 
 
 def runner(session: Session, feeds: Feeds, *, streams: int = 1) -> Run:

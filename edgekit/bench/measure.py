@@ -6,7 +6,7 @@ import gc
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter_ns
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ _REWARM_NS = 5_000_000  # a run longer than this refills its caches by itself
 _STREAMS_TURN_S = 0.1  # long enough that the ends, where some streams have stopped already, do not count
 _STREAMS_RUNS = 8
 _STABLE = 0.03
+_LONGER = 4
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,7 @@ def interleave_afresh(
     visits: int,
     recorders: dict[str, Recorder],
     on_turn: Callable[[str], object] = lambda name: None,
+    settled: Callable[[], bool] = lambda: True,
 ) -> None:
     """Interleave in several visits, each with sessions of its own.
 
@@ -177,9 +179,15 @@ def interleave_afresh(
         visits: How many; 1 where sessions are dear.
         recorders: Filled as runs are taken.
         on_turn: Called with the name of what is run next, outside the clock.
+        settled: Asked after those visits; as long as it says no, others follow, up to four times the least time.
     """
-    for done in range(1, visits + 1):
-        interleave(prepare(done % 2 == 0), plan.part(done, visits), recorders=recorders, on_turn=on_turn)
+    for done in range(1, _LONGER * visits + 1):
+        part = plan.part(done, visits)
+        if done > visits:
+            if settled():
+                break
+            part = replace(part, min_runs=plan.min_runs, max_seconds=plan.max_seconds)  # slow things are not prolonged
+        interleave(prepare(done % 2 == 0), part, recorders=recorders, on_turn=on_turn)
 
 
 def warm_up(run: Run, seconds: float) -> int:

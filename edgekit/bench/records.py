@@ -38,6 +38,7 @@ class BenchRequest:
         max_seconds: A slow row stops after this, although `min_runs` is not reached.
         warmup_seconds: Most time of warm-up, for each row.
         seed: Of generated inputs.
+        compare: Whether to measure longer, up to four times, where a verdict against the first model is not settled.
         keep_trace: Whether each cold start keeps ONNX Runtime's trace of its runs.
         timeout_s: A cold start, or a run, that takes longer is given up.
         guard: Whether the measuring loop has a process of its own, so that a model that crashes or hangs there is
@@ -58,6 +59,7 @@ class BenchRequest:
     seed: int = 0
     timeout_s: float = 600.0
     keep_trace: bool = False
+    compare: bool = False
     guard: bool = True
 
     def check(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from edgekit.bench.compare import affordable_visits, runner
+from edgekit.bench.compare import affordable_visits, runner, verdicts_settled
 from edgekit.bench.energy import Energy, find_meters, measure_energy
 from edgekit.bench.inputs import BenchInputs
 from edgekit.bench.measure import Recorder, Samples, interleave_afresh
@@ -74,7 +74,14 @@ def measure_cases(cases: Sequence[Case], request: BenchRequest, beat: Callable[[
     before, complete = look(), True
     try:
         visits = _visits(cases, request)
-        interleave_afresh(prepare, request.plan, visits=visits, recorders=recorders, on_turn=on_turn)
+        interleave_afresh(
+            prepare,
+            request.plan,
+            visits=visits,
+            recorders=recorders,
+            on_turn=on_turn,
+            settled=lambda: verdicts_settled(_rivals(cases, request), recorders),
+        )
         for number, case in enumerate(cases):
             energies[number] = _energy(case, request, partial(on_turn, str(number)))
     except KeyboardInterrupt:
@@ -103,6 +110,15 @@ def _visits(cases: Sequence[Case], request: BenchRequest) -> int:
     if any(case.provider != "cpu" for case in cases):
         return 1
     return affordable_visits(request.min_seconds * len(cases), sum(case.cold.session_ms for case in cases) / 1000)
+
+
+def _rivals(cases: Sequence[Case], request: BenchRequest) -> list[list[str]]:
+    """The cases that are to be compared; none where sessions are too dear to be made again."""
+    groups: dict[tuple[int, int], list[str]] = {}
+    if request.compare and all(case.provider == "cpu" for case in cases):
+        for number, case in enumerate(cases):
+            groups.setdefault((case.cold.batch, case.streams), []).append(str(number))
+    return list(groups.values())
 
 
 def _energy(case: Case, request: BenchRequest, beat: Callable[[], object]) -> Energy:

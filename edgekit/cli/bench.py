@@ -84,6 +84,7 @@ def bench(
         min_seconds=BenchRequest.min_seconds if min_seconds is None else min_seconds,
         timeout_s=timeout,
         keep_trace=profile is not None,
+        compare=compare,
     )
     if plan is not None:
         return loadgen.bench_scenario(models, request, plan, logs)

@@ -69,9 +69,9 @@ LATENCY_COLUMNS: tuple[Column, ...] = (
     Column("batch", lambda row: str(row.batch)),
     Column("streams", lambda row: str(row.streams), when=lambda rows: any(row.streams > 1 for row in rows)),
     Column("p50 ms [95 %]", lambda row: with_interval(row.latency_ms.p50, row.latency_ms.ci95_p50)),
-    Column("p90 ms", lambda row: figure(row.latency_ms.p90)),
-    Column("p95 ms", lambda row: figure(row.latency_ms.p95)),
-    Column("p99 ms", lambda row: figure(row.latency_ms.p99)),
+    Column("p90 ms", lambda row: figure(row.latency_ms.p90, 3)),
+    Column("p95 ms", lambda row: figure(row.latency_ms.p95, 3)),
+    Column("p99 ms", lambda row: figure(row.latency_ms.p99, 3)),
     Column("per s", lambda row: figure(row.throughput_per_s)),
     Column("mJ a run", lambda row: figure(_millijoules(row)), when=lambda rows: any(map(_millijoules, rows))),
     Column("runs", lambda row: str(row.samples.n)),
@@ -157,8 +157,8 @@ def _sheet(title: str, columns: Sequence[Column], rows: Sequence[BenchRow], capt
     names = short_names(row.model for row in rows)
     shown = [column for column in columns if column.when(rows)]
     lines = tuple(Line((names[row.model], *(c.cell(row) for c in shown))) for row in rows)
-    columns = ("model", *(c.title for c in shown))
-    return Sheet(title, columns, lines, key=_key(columns), caption=caption)
+    titles = ("model", *(c.title for c in shown))
+    return Sheet(title, titles, lines, key=_key(titles), caption=caption)
 
 
 def _key(columns: Sequence[str]) -> int:

@@ -90,12 +90,16 @@ def _stacked(sheet: Sheet) -> Sheet:
         told = [cell if n < sheet.left else f"{sheet.columns[n]} {cell}" for n, cell in enumerate(setting, start=1)]
         which = "\n".join(filter(None, [shorter.get(name, name), ", ".join(told)]))
         lines.append(Line((which, *map(_below, line.cells[sheet.key :])), line.mark))
-    columns = (sheet.columns[0], *map(_below, sheet.columns[sheet.key :]))
+    columns = (sheet.columns[0], *map(_in_two_lines, sheet.columns[sheet.key :]))
     return Sheet(sheet.title, columns, tuple(lines), left=1, key=1, caption=sheet.caption)
 
 
 def _below(text: str) -> str:
     return text.replace(" [", "\n[")
+
+
+def _in_two_lines(title: str) -> str:
+    return _below(title) if " [" in title else "\n".join(title.rsplit(" ", 1))
 
 
 def _elided(names: set[str]) -> dict[str, str]:

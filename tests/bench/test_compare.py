@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from edgekit.bench import Samples, Speedup, Verdict, compare_latency, speedup, verdict
-from edgekit.bench.compare import _settled, affordable_visits, runner
+from edgekit.bench.compare import _settled, affordable_visits, runner, verdicts_settled
+from edgekit.bench.measure import Recorder
 from edgekit.errors import ModelError, ProviderError
 from edgekit.ort import Session
 
@@ -98,3 +99,15 @@ def test_sessions_are_made_anew_as_often_as_that_is_cheap(preparing_s: float, vi
 def test_a_missing_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot load"):
         compare_latency(tmp_path / "a.onnx", tmp_path / "b.onnx")
+
+
+def test_verdicts_are_settled_when_each_against_the_first_of_its_group_is() -> None:
+    def recorder(spread: float) -> Recorder:
+        ns = [int(1e6 * (1 + spread * (i % 2))) for i in range(20)]
+        return Recorder(taken=[[t] for t in ns], at_round=list(range(20)))
+
+    steady = {"0": recorder(0.0), "1": recorder(0.0), "2": recorder(0.9)}
+    assert verdicts_settled([["0", "1"]], steady)
+    assert not verdicts_settled([["0", "1", "2"]], steady)
+    assert not verdicts_settled([["0", "1"], ["1", "2"]], steady)
+    assert verdicts_settled([["0"], ["2"]], steady)

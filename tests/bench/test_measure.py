@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from edgekit.bench.measure import Plan, Recorder, interleave, interleave_afresh, warm_up
+from edgekit.bench.measure import Plan, Recorder, Run, interleave, interleave_afresh, warm_up
 from edgekit.errors import ModelError
 
 QUICK = Plan(min_seconds=0.02, min_runs=5, warmup_seconds=0.01)
@@ -99,3 +99,17 @@ def test_warm_up_ends_when_runs_are_stable_or_the_time_is_up() -> None:
     calls: list[int] = []
     warm_up(lambda: calls.append(1), 0.0)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize(("answers", "visits"), [([True], 2), ([False, False, True], 4), ([False] * 99, 8)])
+def test_visits_follow_until_it_is_settled_up_to_four_times(answers: list[bool], visits: int) -> None:
+    made: list[bool] = []
+
+    def prepare(backwards: bool) -> dict[str, Run]:
+        made.append(backwards)
+        return {"m": lambda: time.sleep(0.001)}
+
+    said = iter(answers)
+    plan = Plan(min_seconds=0.01, min_runs=8, warmup_seconds=0.0, min_rounds=1)
+    interleave_afresh(prepare, plan, visits=2, recorders={}, settled=lambda: next(said))
+    assert len(made) == visits
