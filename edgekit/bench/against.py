@@ -19,6 +19,7 @@ from edgekit.specs import Array
 # Two runs on one machine differ by more than two models measured in turns: nothing that disturbs them cancels out.
 TOLERANCE = 0.05
 _RESAMPLES = 1000
+_STOPPED = ("it was stopped before it was complete",)
 # Facts that can change a latency; what is installed beside ONNX Runtime cannot.
 _UNTIMED_FACTS = ("memory_bytes", "python", "versions")
 _TIMED_PACKAGES = ("onnxruntime", "edgekit")
@@ -84,22 +85,23 @@ class Changes:
         }
 
 
-def changes_since(kept: KeptReport, report: BenchReport, tolerance: float = TOLERANCE) -> Changes:
+def changes_since(kept: KeptReport, report: BenchReport, tolerance: float | None = None) -> Changes:
     """Each row of a report against the row of the same model, setting and inputs in a report that was kept.
 
     Args:
         kept: The old report.
         report: The new one.
-        tolerance: How much slower or faster is no change yet, as a share.
+        tolerance: How much slower or faster is no change yet, as a share; TOLERANCE where it is not given.
     """
+    margin = TOLERANCE if tolerance is None else tolerance
     pairs = _paired(kept.rows, report.rows)
     old, new = {id(a) for a, _ in pairs}, {id(b) for _, b in pairs}
     return Changes(
         path=kept.path,
-        rows=tuple(_change(a, b, tolerance) for a, b in pairs),
+        rows=tuple(_change(a, b, margin) for a, b in pairs),
         missing=tuple(_label(row, report.rows) for row in kept.rows if id(row) not in old),
         new=tuple(_label(row, kept.rows) for row in report.rows if id(row) not in new),
-        differences=tuple(_differences(kept.machine, report.machine)),
+        differences=(*_differences(kept.machine, report.machine), *_STOPPED[: not kept.complete]),
     )
 
 
@@ -144,11 +146,11 @@ def _inputs(row: KeptRow | BenchRow) -> dict[str, str]:
     return dict(row.inputs if isinstance(row, KeptRow) else row.cold.inputs)
 
 
-def _change(before: KeptRow, after: BenchRow, tolerance: float) -> RowChange:
+def _change(before: KeptRow, after: BenchRow, margin: float) -> RowChange:
     ratio = before.p50_ms / after.latency_ms.p50
     gain = Speedup(ratio, _interval(before, after, ratio), 0)
     return RowChange(
-        after.model, after.setting, before.p50_ms, after.latency_ms.p50, gain, verdict(gain, margin=tolerance)
+        after.model, after.setting, before.p50_ms, after.latency_ms.p50, gain, verdict(gain, margin=margin)
     )
 
 

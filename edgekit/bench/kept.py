@@ -40,6 +40,7 @@ class KeptReport:
     path: Path
     rows: tuple[KeptRow, ...]
     machine: Mapping[str, Any]
+    complete: bool = True
 
 
 class _Model(BaseModel):
@@ -68,6 +69,7 @@ class _Row(_Model):
 class _Report(_Model):
     rows: Annotated[list[_Row], Field(min_length=1)]
     machine: dict[str, Any]
+    complete: bool = True
 
 
 def read_report(path: Path) -> KeptReport:
@@ -93,7 +95,7 @@ def read_report(path: Path) -> KeptReport:
         raise DataError(f"{path} is a broken report: {where}: {first['msg']}; measure it again") from None
     except ValueError as error:
         raise DataError(f"{path} is a broken report: {error}; measure it again") from None
-    return KeptReport(path, rows, found.machine)
+    return KeptReport(path, rows, found.machine, found.complete)
 
 
 _HOW = "make one with --samples FILE.json, or --json > FILE.json"

@@ -40,7 +40,7 @@ def bench(
     compare: output.Compare = False,
     require: output.Require = None,
     against: output.Against = None,
-    tolerance: output.Tolerance = 0.05,
+    tolerance: output.Tolerance = None,
     csv: output.Csv = None,
     markdown: output.Markdown = None,
     html: output.Html = None,
@@ -103,7 +103,8 @@ def bench(
         files.write(findings)
         emit(findings.as_dict(samples=with_samples), lambda: bench_tables(findings))
     if not report.complete:
-        raise KeyboardInterrupt("the rows above are what was measured until then")
+        told = "the rows above are what was measured until then" if report.rows else "nothing had been measured yet"
+        raise KeyboardInterrupt(told)
     output.conclude(findings, require)
 
 

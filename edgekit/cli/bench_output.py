@@ -42,8 +42,10 @@ Against = Annotated[
     typer.Option(help="An older report of --samples or --json; exit 3 if a row is slower.", rich_help_panel=_COMPARING),
 ]
 Tolerance = Annotated[
-    float,
-    typer.Option(min=0, help="With --against: how much slower is no regression yet.", rich_help_panel=_COMPARING),
+    float | None,
+    typer.Option(
+        min=0, help="With --against: share that is no change yet; 0.05 by default.", rich_help_panel=_COMPARING
+    ),
 ]
 Csv = Annotated[Path | None, typer.Option(help="Write the rows as CSV.", rich_help_panel=_FILES)]
 Markdown = Annotated[Path | None, typer.Option(help="Write the tables as Markdown.", rich_help_panel=_FILES)]

@@ -144,7 +144,7 @@ def _scaling(rows: Sequence[BenchRow], labels: dict[str, str], axis: str) -> Any
     steps = sorted({getattr(row.setting, axis) for row in rows})
     figure.update_xaxes(title_text=axis, type="log", tickvals=steps, ticktext=[str(s) for s in steps])
     figure.update_yaxes(rangemode="tozero")
-    return _laid_out(figure, 360)
+    return _laid_out(figure, 420)
 
 
 def _lines(rows: Sequence[BenchRow], labels: dict[str, str], axis: str) -> dict[str, list[BenchRow]]:
@@ -210,7 +210,7 @@ def _where(rows: Sequence[BenchRow], labels: dict[str, str]) -> Any:
     figure.update_layout(barmode="stack", uniformtext={"minsize": 9, "mode": "hide"})
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=names, autorange="reversed", automargin=True)
     figure.update_xaxes(title_text="share of the time (%)", range=[0, 100])
-    return _laid_out(figure, 150 + 48 * len(rows))
+    return _laid_out(figure, 150 + 60 * len(rows))
 
 
 def operator_shares(rows: Sequence[BenchRow]) -> dict[str, list[float]]:

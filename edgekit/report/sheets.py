@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Mark = Literal["", "good", "bad", "doubtful"]
-_LONGEST_NAME = 24
+_LONGEST_NAME = 20
 _STYLES = {"good": "green", "bad": "red", "doubtful": "yellow"}
 
 

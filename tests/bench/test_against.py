@@ -108,6 +108,11 @@ def test_what_differs_between_machines_is_told(old: Path) -> None:
     )
 
 
+def test_a_report_that_was_stopped_is_told(old: Path) -> None:
+    kept = _kept(report([row()], complete=False), old)
+    assert changes_since(kept, report([row()])).differences == ("it was stopped before it was complete",)
+
+
 def test_json_has_all_of_it(old: Path) -> None:
     kept = _kept(report([row(ms=1.0), row("b.onnx")]), old)
     document = json.loads(json.dumps(changes_since(kept, report([row(ms=2.0)])).as_dict()))
