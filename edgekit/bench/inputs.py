@@ -20,11 +20,13 @@ class BenchInputs:
         shapes: Whole shapes by input name, for what the model leaves open beyond the batch.
         data: One array an input, as a source of real values; axis 0 is repeated or cut to the batch.
         seed: Of generated values.
+        vocabularies: How many ids there are, by input name, where the model tells.
     """
 
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     data: Feeds | None = None
     seed: int = 0
+    vocabularies: Mapping[str, int] = field(default_factory=dict)
 
     def feeds(self, inputs: Sequence[TensorSpec], batch: int) -> dict[str, Array]:
         """One feed.
@@ -37,11 +39,31 @@ class BenchInputs:
         refuse_other_batch(inputs, batch)
         if self.data is not None:
             return {s.name: _from_data(s, self.data, batch) for s in inputs}
+        shapes = {name: self._with_batch(name, shape, inputs, batch) for name, shape in self.shapes.items()}
         try:
-            return generate_feeds(inputs, batch=batch, shapes=self.shapes, seed=self.seed)
+            return generate_feeds(inputs, batch=batch, shapes=shapes, seed=self.seed, vocabularies=self.vocabularies)
         except TypeError as error:
             listed = "; ".join(map(str, inputs))
             raise ModelError(f"edgekit cannot make values for these inputs ({listed}); give data") from error
+
+    def batch(self, inputs: Sequence[TensorSpec]) -> int:
+        """The batch where none is asked for: what the model fixes, else that of the first given shape, else 1."""
+        given = (self.shapes[s.name][0] for s in inputs if _has_open_batch(s) and self.shapes.get(s.name))
+        return fixed_batch(inputs) or next(given, 1)
+
+    def _with_batch(self, name: str, shape: Sequence[int], inputs: Sequence[TensorSpec], batch: int) -> Sequence[int]:
+        """A given shape at this batch: a first dimension of 1 stands for any, where the model leaves it open."""
+        if not any(s.name == name and _has_open_batch(s) for s in inputs) or not shape:
+            return shape
+        firsts = {other[0] for other in self.shapes.values() if other}
+        if batch in firsts:  # the others hold something else there, such as the layers of a state
+            return shape
+        if firsts == {1}:
+            return (batch, *shape[1:])
+        raise ModelError(
+            f"--shape {name}={'x'.join(map(str, shape))} has batch {shape[0]} and --batch says {batch}; give one of "
+            "them, or 1 as the shape's first dimension"
+        )
 
     @property
     def source(self) -> str:
@@ -55,6 +77,10 @@ def fixed_batch(inputs: Sequence[TensorSpec]) -> int | None:
     if not firsts or any(not isinstance(d, int) for d in firsts):
         return None
     return int(firsts[0])
+
+
+def _has_open_batch(spec: TensorSpec) -> bool:
+    return spec.rank > 0 and not isinstance(spec.shape[0], int)
 
 
 def refuse_other_batch(inputs: Sequence[TensorSpec], batch: int) -> None:

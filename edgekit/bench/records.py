@@ -127,10 +127,11 @@ class ColdStart:
         first_run_ms: The first run, with lazy allocations and kernel selection.
         baseline_rss_bytes: Peak resident memory before the session: Python and the libraries.
         load_rss_bytes: Peak after the session was created.
-        peak_rss_bytes: Peak after the first runs.
+        peak_rss_bytes: Peak after the first runs, when arenas have grown to what the model takes.
         memcpy_nodes: Copies between devices in the graph that ran.
         operators: The operators by the time they take, largest first.
         inputs: Type and shape of each input.
+        vocabularies: How many ids there are, by input name, where the model tells.
         trace: The events of ONNX Runtime's profile, for chrome://tracing; empty unless it was asked for.
     """
 
@@ -146,6 +147,7 @@ class ColdStart:
     operators: tuple[OperatorTime, ...]
     inputs: Mapping[str, str]
     trace: tuple[Mapping[str, Any], ...] = ()
+    vocabularies: Mapping[str, int] = field(default_factory=dict)
 
 
 class Setting(NamedTuple):

@@ -95,7 +95,8 @@ def prepare_case(case: Case, request: BenchRequest) -> Run:
     """Sessions and inputs, ready to run."""
     count = sessions_of(case, request)
     sessions = [Session(case.model, case.provider, threads=request.thread_count) for _ in range(count)]
-    feeds = BenchInputs(request.shapes, request.feeds, request.seed).feeds(sessions[0].inputs, case.cold.batch)
+    inputs = BenchInputs(request.shapes, request.feeds, request.seed, case.cold.vocabularies)
+    feeds = inputs.feeds(sessions[0].inputs, case.cold.batch)
     runs = [runner(sessions[i % count], feeds, streams=case.streams) for i in range(case.streams)]
     return Streams(runs) if case.streams > 1 else runs[0]
 

@@ -15,6 +15,7 @@ from edgekit.specs import Array, TensorSpec
 MAX_BYTES = 1 << 30
 # Most models accept any: large enough to be typical of what they do, small enough to be quick; the rest are for others.
 GUESSED_DIMS = (64, 224, 32, 8, 1)
+_FEW_IDS = 100
 _MASK_NAMES = ("mask",)
 _ZERO_NAMES = ("token_type", "segment")
 
@@ -58,8 +59,9 @@ def generate_feeds(
     shapes: Mapping[str, Sequence[int]] | None = None,
     default_dim: int | None = None,
     seed: int = 0,
+    vocabularies: Mapping[str, int] | None = None,
 ) -> dict[str, Array]:
-    """Values for every input: normal floats, small ids, masks of ones.
+    """Values for every input: normal floats, smooth pictures, ids that exist, masks of ones.
 
     Args:
         inputs: The model's inputs.
@@ -67,6 +69,7 @@ def generate_feeds(
         shapes: Whole shapes by input name; they win over everything else.
         default_dim: What any other symbolic dimension becomes; None refuses it.
         seed: Of the generator.
+        vocabularies: How many ids there are, by input name, where an embedding tells; small ids elsewhere.
 
     Raises:
         ModelError: for a symbolic dimension that nothing settles, a shape that does not fit, or inputs beyond 1 GiB.
@@ -84,12 +87,23 @@ def generate_feeds(
         )
     rng = np.random.default_rng(seed)
     resolved = {s.name: _resolve(s, batch, given.get(s.name), default_dim) for s in inputs}
-    total = sum(math.prod(resolved[s.name]) * np.dtype(s.dtype).itemsize for s in inputs)
-    if total > MAX_BYTES:
-        raise ModelError(
-            f"inputs of these shapes take {total:,} bytes; edgekit generates at most {MAX_BYTES:,}, give --shape"
-        )
-    return {s.name: _values(s, resolved[s.name], rng) for s in inputs}
+    _refuse_enormous(inputs, resolved)
+    known = vocabularies or {}
+    return {s.name: _values(s, resolved[s.name], rng, known.get(s.name)) for s in inputs}
+
+
+def _refuse_enormous(inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse what would not fit, before a byte of it is allocated."""
+    sizes = {s.name: math.prod(shapes[s.name]) * np.dtype(s.dtype).itemsize for s in inputs}
+    total = sum(sizes.values())
+    if total <= MAX_BYTES:
+        return
+    largest = max(inputs, key=lambda s: sizes[s.name])
+    shape = "x".join(map(str, shapes[largest.name]))
+    raise ModelError(
+        f"inputs of these shapes take {total:,} bytes, the largest is {largest.name} as {largest.dtype} {shape}; "
+        f"edgekit generates at most {MAX_BYTES:,} bytes, give a smaller --shape or batch"
+    )
 
 
 def _resolve(spec: TensorSpec, batch: int, given: Sequence[int] | None, default_dim: int | None) -> tuple[int, ...]:
@@ -105,18 +119,28 @@ def _resolve(spec: TensorSpec, batch: int, given: Sequence[int] | None, default_
     )
 
 
-def _values(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+def _values(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator, vocabulary: int | None) -> Array:
     name, kind = spec.name.lower(), np.dtype(spec.dtype).kind
+    if kind == "f" and name.endswith(_MASK_NAMES):
+        return np.ones(shape, dtype=spec.dtype)
     if kind == "f":
-        values = _smooth_images(shape, rng) if _is_image(shape) else rng.standard_normal(shape)
-        return values.astype(spec.dtype)
+        return _floats(shape, rng).astype(spec.dtype)
     if kind == "O":
         return np.full(shape, "edgekit", dtype=object)
     if any(part in name for part in _MASK_NAMES) or kind == "b":
         return np.ones(shape, dtype=spec.dtype)
     if any(part in name for part in _ZERO_NAMES):
         return np.zeros(shape, dtype=spec.dtype)
-    return rng.integers(0, 2 if shape == () else 100, size=shape).astype(spec.dtype)
+    ids = min(vocabulary or (2 if shape == () else _FEW_IDS), np.iinfo(spec.dtype).max)
+    return rng.integers(0, ids, size=shape).astype(spec.dtype)
+
+
+def _floats(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    if _is_image(shape):
+        return _smooth_images(shape, rng)
+    if len(shape) == 4 and _is_image((shape[0], shape[3], *shape[1:3])):  # channels last, as TensorFlow has them
+        return np.moveaxis(_smooth_images((shape[0], shape[3], *shape[1:3]), rng), 1, 3)
+    return rng.standard_normal(shape)
 
 
 def _is_image(shape: tuple[int, ...]) -> bool:
