@@ -72,7 +72,7 @@ def observe(
     proto = onnx.load(str(model)) if isinstance(model, Path) else model
     wanted = list(dict.fromkeys(tensors))
     _check_tensors(proto, wanted)
-    stored = None if work is None else work / f"calibration-{_key(proto, split, wanted)[:24]}.json"
+    stored = None if work is None else work / f"calibration-{table_key(proto, split, wanted)[:24]}.json"
     if stored is not None and stored.is_file():
         return _read(stored)
     partial = None if stored is None else stored.with_suffix(".partial.json")
@@ -170,7 +170,8 @@ def _check_tensors(model: onnx.ModelProto, wanted: list[str]) -> None:
         raise CompressError(f"calibration: the model has no tensor {missing[0]!r}; take names from its nodes' outputs")
 
 
-def _key(model: onnx.ModelProto, split: Split, wanted: list[str]) -> str:
+def table_key(model: onnx.ModelProto, split: Split, wanted: list[str]) -> str:
+    """A name for what was seen of these tensors of a model on this data."""
     data = hashlib.sha256()
     for name, array in split.arrays.items():
         data.update(f"{name} {array.dtype} {array.shape}".encode())

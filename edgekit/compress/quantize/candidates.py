@@ -25,6 +25,8 @@ WEIGHTED_OPS = frozenset(_WEIGHTED.split())
 _BIAS_INPUTS = {"Conv": (2,), "ConvTranspose": (2,), "Gemm": (2,), "LSTM": (3, 5, 6, 7), "GRU": (3, 5), "RNN": (3, 5)}
 _QUANTISED_SIGNS = ("quant", "qlinear", "nbits", "integer", "qgemm", "qmoe", "bnb4", "qattention")
 _HUGE = 1e30  # masks, not weights
+_HALF_FROM = 64  # elements; below, the Cast takes more bytes than the halves save
+_LEAST_HALF, _MOST_HALF = 2.0**-10, 6.5e4  # of the largest: what is far below it is lost in float16
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,7 @@ def why_kept(
         return "small"
     if any(u.index in _BIAS_INPUTS.get(u.node.op_type, ()) for u in weight.uses):
         return "a bias"
-    if any(_is_quantised(u.node) for u in weight.uses):
-        return "belongs to a part that is quantised already"
-    if producers is not None and all(producers.scales_integers(u.node) for u in weight.uses):
+    if _belongs_to_integers(weight, producers):
         return "belongs to a part that is quantised already"
     if weight.tensor.data_type == TensorProto.FLOAT16 and all(u.node.op_type == "Cast" for u in weight.uses):
         return "stored in 16 bits already"
@@ -120,6 +120,20 @@ def why_kept(
     if not np.isfinite(values).all() or np.abs(values).max(initial=0) > _HUGE:
         return "a mask"
     return ""
+
+
+def is_spare_half(weight: Weight, kept: str, producers: Producers) -> bool:
+    """Whether a weight that is no integer, being small or a bias, loses nothing in float16 and takes fewer bytes."""
+    if kept not in ("small", "a bias") or weight.size < _HALF_FROM or weight.tensor.data_type == TensorProto.FLOAT16:
+        return False
+    largest = float(np.abs(weight.values).max(initial=0))
+    return _LEAST_HALF <= largest <= _MOST_HALF and not _belongs_to_integers(weight, producers)
+
+
+def _belongs_to_integers(weight: Weight, producers: Producers | None) -> bool:
+    if any(_is_quantised(u.node) for u in weight.uses):
+        return True
+    return producers is not None and any(producers.scales_integers(u.node) for u in weight.uses)
 
 
 def _is_quantised(node: onnx.NodeProto) -> bool:

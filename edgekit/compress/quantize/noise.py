@@ -31,6 +31,8 @@ from edgekit.progress import track
 from edgekit.specs import Array
 
 SAMPLES = 16
+_MIN_SAMPLES = 4
+_INPUT_VALUES = 1 << 18  # of all samples together: every node costs one run of them
 
 
 def sensitivity(
@@ -50,7 +52,7 @@ def sensitivity(
         split: Data to measure on; a few samples are enough.
         scheme: How numbers are represented.
         placement: What would run in int8; by default what `place` chooses.
-        samples: How many samples are run.
+        samples: How many samples are run at most; fewer where they are large.
 
     Returns:
         (node name, noise power over signal power): the worst output, 10 ** (-dB / 10).
@@ -61,6 +63,8 @@ def sensitivity(
     specs = tuple(s for s in session.inputs if s.name not in switched.switches)
     data = split.matched(specs)
     off = {name: np.array(False) for name in switched.switches}
+    size = max(1, sum(a[:1].size for a in data.arrays.values()))
+    samples = min(samples, max(_MIN_SAMPLES, _INPUT_VALUES // size))
     feeds = [b.feeds for b in data.take(samples).batches(specs, samples)]
     references = [_floats(session.run({**f, **off})) for f in feeds]
     found = []

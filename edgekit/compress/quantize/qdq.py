@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 
 from edgekit.compress.quantize.bias import mean_shift
 from edgekit.compress.quantize.observers import Range
+from edgekit.compress.quantize.on_data import round_for
 from edgekit.compress.quantize.placement import WEIGHTED, Placement, Wiring, data_inputs, hard_sigmoid, shift_of
 from edgekit.graph.scopes import Names, attribute
 from edgekit.specs import Array
@@ -118,6 +119,7 @@ def write_qdq(
     ranges: Mapping[str, Range],
     scheme: Scheme,
     means: Mapping[str, Array] | None = None,
+    moments: Mapping[str, Array] | None = None,
 ) -> onnx.ModelProto:
     """A copy of a model with Q/DQ pairs and int8 weights where the placement says so.
 
@@ -127,8 +129,10 @@ def write_qdq(
         ranges: One a tensor of `placement.observed`.
         scheme: How numbers are represented.
         means: (channels,) means of tensors along axis 1; biases of the nodes that read them are corrected.
+        moments: (groups, columns, columns) second moments of what multiplies a weight, by the first output of its
+            node: those weights are rounded on data.
     """
-    return _Writer(model, placement, ranges, scheme, means or {}).write()
+    return _Writer(model, placement, ranges, scheme, means or {}, moments or {}).write()
 
 
 class _Writer:
@@ -139,11 +143,12 @@ class _Writer:
         ranges: Mapping[str, Range],
         scheme: Scheme,
         means: Mapping[str, Array],
+        moments: Mapping[str, Array],
     ) -> None:
         self.model = onnx.ModelProto()
         self.model.CopyFrom(model)
         self.wiring = Wiring(self.model)
-        self.placement, self.scheme, self.means = placement, scheme, means
+        self.placement, self.scheme, self.means, self.moments = placement, scheme, means, moments
         self.scales = {t: activation_scale(ranges[of], scheme) for t, of in placement.tensors.items()}
         self._fit_gates()
         self.shifts = {a: self._fit_shift(a, ranges) for a in placement.shifted if a in self.scales}
@@ -229,7 +234,11 @@ class _Writer:
         weight, bias = self.wiring.value(node.input[1]), self._bias(node)
         input_scale = float(self.scales[tensor][0])
         floor = 0.0 if bias is None else np.abs(bias) / (input_scale * _INT32_ROOM)
-        q, scale = quantize_weight(weight, axis, self.scheme.weight_peak_of(node.output[0]), floor)
+        peak = self.scheme.weight_peak_of(node.output[0])
+        q, scale = quantize_weight(weight, axis, peak, floor)
+        if node.output[0] in self.moments:
+            step = along_axis(scale, axis, weight.ndim)
+            q = round_for(node, weight, step, self.moments[node.output[0]], (2 * peak + 1).bit_length())
         if bias is not None and tensor in self.means:
             bias = bias - self._shift(node, dequantize_weight(q, scale, axis) - weight, self.means[tensor])
         if padding:

@@ -37,7 +37,9 @@ class _Group:
     @property
     def joined(self) -> Array:
         """All weights that read the value, side by side: (columns of x, outputs)."""
-        return np.concatenate([as_matrices(w, w.values)[0].T for w in self.weights], axis=1).astype(np.float64)
+        return np.concatenate([as_matrices(w.uses[0].node, w.values)[0].T for w in self.weights], axis=1).astype(
+            np.float64
+        )
 
 
 def smooth_products(
@@ -60,8 +62,9 @@ def smooth_products(
             continue
         value = divide_value(model, group.value, {w.uses[0].node.name for w in group.weights}, factor, names)
         for weight in group.weights:
-            weight.uses[0].node.input[0] = value
-            scaled = from_matrices(weight, as_matrices(weight, weight.values) * factor)
+            node = weight.uses[0].node
+            node.input[0] = value
+            scaled = from_matrices(node, as_matrices(node, weight.values) * factor, weight.values.shape)
             weight.tensor.CopyFrom(numpy_helper.from_array(scaled.astype(np.float32), weight.name))
         result[value] = group.seen.divided(factor)
     return result

@@ -18,7 +18,8 @@ from edgekit.compress.quantize.candidates import find_weights
 from edgekit.compress.quantize.equalize import equalise, links, unevenness
 from edgekit.compress.quantize.moments import observe_multipliers
 from edgekit.compress.quantize.observers import Method, Observation, Range
-from edgekit.compress.quantize.placement import Placement, Wiring, gates, place
+from edgekit.compress.quantize.on_data import observe_inputs
+from edgekit.compress.quantize.placement import WEIGHTED, Placement, Wiring, gates, place
 from edgekit.compress.quantize.plausible import doubts
 from edgekit.compress.quantize.pooling import pool_by_mean
 from edgekit.compress.quantize.qdq import Scheme, write_qdq
@@ -69,6 +70,8 @@ class StaticConfig(StepConfig):
         equalize: Bring channels of different size to one size first; "auto" does where they are uneven.
         smooth: Move outlier channels of activations into the weights of products; "auto" does where no int8 node makes
             the activation, which a multiplication would slow down.
+        rounding: "data" rounds weights so that their errors cancel on calibration data, "nearest" each by itself;
+            "auto" is "data" for convolutions.
         bias_correction: Take the shift that rounded weights put on means back in the biases.
         reduce_range: 7-bit weights, for CPUs whose u8 x s8 sums saturate; "auto" gives them to the nodes of target
             cpu-no-vnni whose sums were seen to.
@@ -82,6 +85,7 @@ class StaticConfig(StepConfig):
     activations: Literal["auto", "uint8", "int8"] = "auto"
     equalize: bool | Literal["auto"] = "auto"
     smooth: bool | Literal["auto"] = "auto"
+    rounding: Literal["auto", "data", "nearest"] = "auto"
     bias_correction: bool = True
     reduce_range: bool | Literal["auto"] = "auto"
 
@@ -108,7 +112,8 @@ def quantize_static(config: StaticConfig, step: OnnxStep) -> StepResult:
         return _unchanged(step, plan.left)
     plan, sums = settle_sums(plan, config.reduce_range, step)
     means = plan.means if config.bias_correction else None
-    written = write_qdq(plan.model, plan.placement, plan.ranges, plan.scheme, means)
+    moments = plan.moments(config.rounding)
+    written = write_qdq(plan.model, plan.placement, plan.ranges, plan.scheme, means, moments)
     if config.format == "qoperator":
         written = to_qoperator(written)
     write_model(written, step.out, feeds=next(iter(plan.data.batches(input_specs(plan.model), 1))).feeds)
@@ -144,6 +149,12 @@ class Plan:
     equalised: tuple[str, ...] = ()
     smoothed: tuple[str, ...] = ()
     masks: int = 0
+
+    def moments(self, rounding: Literal["auto", "data", "nearest"]) -> dict[str, Array]:
+        """Second moments of the inputs of the nodes whose weights are rounded on data, by their first output."""
+        kinds = {"auto": ("Conv",), "data": tuple(WEIGHTED), "nearest": ()}[rounding]
+        nodes = {n.output[0] for n in self.model.graph.node if n.op_type in kinds}
+        return observe_inputs(self.model, nodes, self.data) if nodes & self.placement.nodes else {}
 
 
 def plan_static(

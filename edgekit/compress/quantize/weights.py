@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 import onnx
 from pydantic import Field
 
-from edgekit.compress.quantize.candidates import Producers, Weight, find_weights, why_kept, why_nothing
-from edgekit.compress.quantize.moments import Observed, as_matrices, from_matrices, multiplier_of, observe_multipliers
-from edgekit.compress.quantize.rounding import best_scale, choose_axes, round_on_data, round_to
+from edgekit.compress.quantize.candidates import Producers, Weight, find_weights, is_spare_half, why_kept, why_nothing
+from edgekit.compress.quantize.moments import Observed, multiplier_of, observe_multipliers
+from edgekit.compress.quantize.on_data import round_for
+from edgekit.compress.quantize.rounding import best_scale, choose_axes, round_to
 from edgekit.compress.quantize.sensitivity import Spare, choose_precise
 from edgekit.compress.quantize.store import Store
 from edgekit.compress.technique import ExcludedNode, OnnxStep, StepConfig, StepResult, technique
@@ -125,6 +125,7 @@ def store_weights(
     kept = {w.name: why_kept(w, config.min_elements, excluded, producers) for w in found}
     chosen = [w for w in found if not kept[w.name]]
     kept = {name: why for name, why in kept.items() if why}
+    spare = [w for w in found if w.name in kept and is_spare_half(w, kept[w.name], producers)]
     store = Store(model)
     if config.bits == 16:
         for weight in chosen:
@@ -133,6 +134,8 @@ def store_weights(
         return Stored(halves=tuple(w.name for w in chosen), kept=kept)
     rounded = round_weights(model, chosen, config, split)
     precise = choose_precise(model, chosen, rounded, Spare(config.spare, config.samples), split)
+    for weight in spare:
+        store.halves(weight)
     for weight in chosen:
         if weight.name in precise:
             store.halves(weight)
@@ -167,10 +170,6 @@ def round_weight(
     values = weight.values
     scale = best_scale(values, axes, bits)
     seen = multiplier_of(weight)
-    if seen is None or seen.value not in observed:
+    if seen is None or seen.name not in observed:
         return round_to(values, scale, bits), scale
-    matrices = as_matrices(weight, values)
-    scales = as_matrices(weight, np.broadcast_to(scale, values.shape))
-    second = np.broadcast_to(observed[seen.value].second, (len(matrices), seen.columns, seen.columns))
-    q = np.stack([round_on_data(m, s, h, bits) for m, s, h in zip(matrices, scales, second, strict=True)])
-    return np.ascontiguousarray(from_matrices(weight, q)), scale
+    return round_for(weight.uses[0].node, values, scale, observed[seen.name].second, bits), scale
