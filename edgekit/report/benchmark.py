@@ -43,6 +43,8 @@ class Findings:
     def as_dict(self, *, samples: bool = False) -> dict[str, Any]:
         """What JSON holds."""
         document = self.report.as_dict(samples=samples)
+        if self.command:
+            document["command"] = self.command
         if self.comparisons:
             document["comparisons"] = [c.as_dict() for c in self.comparisons]
         if self.changes is not None:

@@ -41,9 +41,9 @@ def test_markdown_has_the_tables_the_command_and_once_the_machine() -> None:
 
 def test_samples_come_back_from_json(tmp_path: Path) -> None:
     found = report([row(), row("b.onnx")])
-    write_samples(tmp_path / "s.json", Findings(found))
+    write_samples(tmp_path / "s.json", Findings(found, command="edgekit bench a.onnx b.onnx"))
     document = json.loads((tmp_path / "s.json").read_text())
-    assert document["schema_version"] == 1
+    assert (document["schema_version"], document["command"]) == (1, "edgekit bench a.onnx b.onnx")
     for held, given in zip(document["rows"], found.rows, strict=True):
         np.testing.assert_array_equal(held["samples_ms"], given.samples.ms)
         np.testing.assert_array_equal(held["samples_round"], given.samples.rounds)
