@@ -46,7 +46,7 @@ def ask_child(module: str, request: Mapping[str, Any], subject: str, *, timeout_
             )
         except subprocess.TimeoutExpired:
             raise ModelError(
-                f"{subject} did not answer within {timeout_s:.0f} s; it hangs, or its inputs are too large"
+                f"{subject} did not answer within {timeout_s:g} s; it hangs, or its inputs are too large"
             ) from None
     if done.returncode != 0:
         raise ModelError(f"{subject} {_death(done)}")
