@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from edgekit.errors import ExportError
 
-
 _DISTRIBUTIONS = ("onnxruntime-gpu", "onnxruntime", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-qnn")
 
 
