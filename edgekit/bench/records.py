@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,9 @@ from edgekit.bench.measure import Plan, Samples
 from edgekit.bench.statistics import Interval, Latency, median_interval
 from edgekit.errors import ModelError
 from edgekit.machine import available_cores
-from edgekit.ort.providers import require_provider
+from edgekit.ort.execution import Execution, check_device
+from edgekit.ort.providers import find_provider, require_provider
+from edgekit.ort.tensorrt import ShapeRanges
 from edgekit.specs import Feeds
 
 MOST_STREAMS = 256  # each is a thread
@@ -43,6 +45,9 @@ class BenchRequest:
         timeout_s: A cold start, or a run, that takes longer is given up.
         guard: Whether the measuring loop has a process of its own, so that a model that crashes or hangs there is
             reported; without, it starts sooner.
+        execution: Device, strictness and options of the providers.
+        engine_shapes: Range of an input's shapes, by name, of what is built for shapes; the rest covers all batches.
+        io_binding: Whether inputs and outputs stay on the device; None means where the device has memory of its own.
     """
 
     providers: tuple[str, ...] = ("cpu",)
@@ -61,6 +66,9 @@ class BenchRequest:
     keep_trace: bool = False
     compare: bool = False
     guard: bool = True
+    execution: Execution = field(default_factory=Execution)
+    engine_shapes: ShapeRanges = field(default_factory=dict)
+    io_binding: bool | None = None
 
     def check(self) -> None:
         """Refuse what cannot be measured, before anything is loaded.
@@ -70,7 +78,8 @@ class BenchRequest:
             ModelError: for a batch, a number of threads or a time below its least value.
         """
         for name in self.providers:
-            require_provider(name)
+            find_provider(name) if self.execution.allow_fallback else require_provider(name)
+        self._check_device()
         bad = [b for b in self.batches if b < 1]
         if bad:
             raise ModelError(f"batch {bad[0]} cannot be measured; a batch has at least 1 sample")
@@ -82,6 +91,17 @@ class BenchRequest:
             raise ModelError(f"{self.threads} threads cannot run anything; give 1 to {available_cores()}")
         if min(self.min_seconds, self.min_runs, self.max_seconds, self.timeout_s) <= 0:
             raise ModelError("seconds and runs of a benchmark must be above 0")
+
+    def _check_device(self) -> None:
+        """A device is for the providers that have a choice; at least one of them must."""
+        choosers = [p for p in map(find_provider, self.providers) if p.device_options]
+        for provider in choosers or [find_provider(self.providers[0])]:
+            check_device(provider, self.execution.device)
+
+    def execution_on(self, provider: str) -> Execution:
+        """What is asked of one provider: the device only where it has a choice."""
+        chooses = bool(find_provider(provider).device_options)
+        return self.execution if chooses else replace(self.execution, device=None)
 
     @property
     def thread_count(self) -> int:

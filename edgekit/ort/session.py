@@ -92,6 +92,7 @@ class Session:
             options.enable_profiling = True
             options.profile_file_prefix = str(profile_prefix)
         self.provider = provider
+        self.device = execution.device or 0
         self.threads: int = options.intra_op_num_threads
         entries = {**wanted.config, **(config or {})}
         self.raw = _create(model, options, wanted, execution, entries)
