@@ -6,21 +6,26 @@ The child is also the first to load a file, so that one that crashes or hangs is
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter, perf_counter_ns
 from typing import Any
 
 from edgekit.bench.archive import archived, unarchived
+from edgekit.bench.device import DeviceMemoryMeter, DeviceMemoryUse
 from edgekit.bench.inputs import BenchInputs, describe_feeds
 from edgekit.bench.records import BenchRequest, ColdStart, OperatorTime, Placement
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, ProviderError
 from edgekit.graph.read import read_structure
 from edgekit.graph.vocabulary import vocabularies
 from edgekit.machine import peak_rss_bytes
-from edgekit.ort import Session, require_ort
+from edgekit.ort import Execution, Node, Session, assigned_nodes, find_provider, require_ort
+from edgekit.ort.binding import can_bind, device_memory
 from edgekit.ort.child import answer_parent, ask_child, limit_memory
+from edgekit.ort.engines import Engine
+from edgekit.ort.execution import RECORD_PLACEMENT
+from edgekit.ort.providers import short_name
 from edgekit.specs import Feeds
 
 _SETTLE_RUNS = 10
@@ -30,18 +35,21 @@ _PROFILE_S = 0.5
 Event = Mapping[str, Any]
 
 
-def cold_start(model: Path, provider: str, batch: int | None, request: BenchRequest) -> ColdStart:
+def cold_start(
+    model: Path, provider: str, batch: int | None, request: BenchRequest, engine: Engine | None = None
+) -> ColdStart:
     """Load and run a model once in a fresh process, then profile it there.
 
     Args:
         model: The file.
         provider: Short name.
         batch: None means the batch that the model fixes, or 1.
-        request: Threads, shapes, data, seed and the time limit.
+        request: Threads, shapes, data, seed, device, strictness and the time limit.
+        engine: What was built for the provider before.
 
     Raises:
         ModelError: if it does not load, crashes, hangs, or does not take the inputs.
-        ProviderError: if the provider does not load.
+        ProviderError: if the provider does not load, or runs none of the nodes and may not fall back.
     """
     known = vocabularies(read_structure(model))
     with archived(request.feeds) as archive:
@@ -55,12 +63,19 @@ def cold_start(model: Path, provider: str, batch: int | None, request: BenchRequ
             "archive": archive,
             "vocabularies": known,
             "keep_trace": request.keep_trace,
+            "execution": request.execution_on(provider, engine).as_dict(),
+            "io_binding": request.io_binding,
         }
         try:
             answer = ask_child("edgekit.bench.cold", question, str(model), timeout_s=request.timeout_s)
         except ModelError as error:
             text = str(error).replace(question["model"], str(model))
             raise ModelError(text if str(model) in text else f"{model}: {text}") from None
+    if answer["fallback"] and not request.execution.allow_fallback:
+        raise ProviderError(
+            f"{model}: provider {provider!r} loads but runs none of the nodes, all are on "
+            f"{', '.join(map(short_name, answer['placement']))}; --allow-fallback permits that"
+        )
     return ColdStart(
         **{key: answer[key] for key in _PLAIN},
         providers_used=tuple(answer["providers_used"]),
@@ -68,6 +83,8 @@ def cold_start(model: Path, provider: str, batch: int | None, request: BenchRequ
         operators=tuple(OperatorTime(**o) for o in answer["operators"]),
         trace=tuple(answer.get("trace", ())),
         vocabularies=known,
+        device_memory=DeviceMemoryUse(**answer["device_memory"]),
+        engine=engine,
     )
 
 
@@ -80,6 +97,10 @@ _PLAIN = (
     "peak_rss_bytes",
     "memcpy_nodes",
     "inputs",
+    "assigned",
+    "strays",
+    "fallback",
+    "io_binding",
 )
 
 
@@ -91,12 +112,14 @@ def _work(question: dict[str, Any]) -> dict[str, Any]:
     inputs = BenchInputs(
         question["shapes"], unarchived(question["archive"]), question["seed"], question["vocabularies"]
     )
+    execution = Execution(**question["execution"])
     require_ort()
-    baseline = peak_rss_bytes()
+    baseline, device = peak_rss_bytes(), DeviceMemoryMeter(provider, execution.device or 0)
     start = perf_counter_ns()
-    session = Session(model, provider, threads=threads)
+    session = Session(model, provider, threads=threads, execution=execution)
     session_ms = (perf_counter_ns() - start) / 1e6
     loaded = max(baseline, peak_rss_bytes())  # the kernel's counter may lag by some pages
+    device.look()
     batch = question["batch"] or inputs.batch(session.inputs)
     feeds = inputs.feeds(session.inputs, batch)
     start = perf_counter_ns()
@@ -104,7 +127,8 @@ def _work(question: dict[str, Any]) -> dict[str, Any]:
     first_run_ms = (perf_counter_ns() - start) / 1e6
     _run_on(session, feeds)
     peak = max(loaded, peak_rss_bytes())
-    used = session.providers_used
+    device.look()
+    used, bound = session.providers_used, _binds(session, question["io_binding"])
     del session
     return {
         "batch": batch,
@@ -115,7 +139,9 @@ def _work(question: dict[str, Any]) -> dict[str, Any]:
         "peak_rss_bytes": peak,
         "providers_used": used,
         "inputs": describe_feeds(feeds),
-        **_profiled(model, provider, threads, feeds, keep_trace=question["keep_trace"]),
+        "io_binding": bound,
+        "device_memory": vars(device.found),
+        **_profiled(model, provider, threads, feeds, execution, keep_trace=question["keep_trace"]),
     }
 
 
@@ -128,15 +154,44 @@ def _run_on(session: Session, feeds: Feeds) -> None:
             break
 
 
-def _profiled(model: Path, provider: str, threads: int, feeds: Feeds, *, keep_trace: bool) -> dict[str, Any]:
-    session = Session(model, provider, threads=threads, profile_prefix=Path("profile"))
+def _binds(session: Session, wanted: bool | None) -> bool:
+    """Whether steady runs bind inputs and outputs: as it was asked for, else where the device has its own memory."""
+    return device_memory(session) != "cpu" and can_bind(session) if wanted is None else wanted
+
+
+def _profiled(
+    model: Path, provider: str, threads: int, feeds: Feeds, execution: Execution, *, keep_trace: bool
+) -> dict[str, Any]:
+    config = {RECORD_PLACEMENT: "1"}
+    session = Session(
+        model, provider, threads=threads, execution=execution, config=config, profile_prefix=Path("profile")
+    )
     end = perf_counter() + _PROFILE_S
     for _ in range(_PROFILE_RUNS):
         session.run(feeds)
         if perf_counter() > end:
             break
     events = json.loads(Path(session.raw.end_profiling()).read_text())
-    return summarise_profile(events) | ({"trace": events} if keep_trace else {})
+    found = summarise_profile(events) | ({"trace": events} if keep_trace else {})
+    nodes = assigned_nodes(session.raw) or []
+    return found | summarise_assignment(nodes, find_provider(provider).ort_name, list(found["placement"]))
+
+
+def summarise_assignment(nodes: Sequence[Node], wanted: str, ran: Sequence[str]) -> dict[str, Any]:
+    """Where the graph's nodes went.
+
+    Args:
+        nodes: As ONNX Runtime assigned them; none where it is too old to tell.
+        wanted: ONNX Runtime's name of the provider that was asked for.
+        ran: The providers of which the profile shows nodes.
+    """
+    used = [node.provider for node in nodes] or list(ran)
+    strays = Counter(n.op_type for n in nodes if n.provider == "CPUExecutionProvider" and n.provider != wanted)
+    return {
+        "assigned": dict(Counter(node.provider for node in nodes)),
+        "strays": dict(strays.most_common()),
+        "fallback": bool(used) and wanted not in used,
+    }
 
 
 def summarise_profile(events: Sequence[Event]) -> dict[str, Any]:

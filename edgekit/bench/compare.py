@@ -18,6 +18,7 @@ from edgekit.bench.records import BenchReport, BenchRow, Setting
 from edgekit.bench.statistics import MIN_ROUNDS, Interval, paired_ratio
 from edgekit.bench.streams import Run
 from edgekit.machine import available_cores
+from edgekit.ort.binding import BoundRun
 from edgekit.ort.session import Session
 from edgekit.specs import Feeds
 
@@ -234,15 +235,25 @@ def verdicts_settled(groups: Iterable[Sequence[str]], recorders: Mapping[str, Re
     return all(_settled(speedup(recorders[a].samples(), recorders[b].samples())) for a, b in pairs)
 
 
-def runner(session: Session, feeds: Feeds, *, streams: int = 1) -> Run:
+def runner(session: Session, feeds: Feeds, *, streams: int = 1, bound: bool = False) -> Run:
     """One run of a session on one feed, with nothing of ours inside the clock.
+
+    Args:
+        session: What runs.
+        feeds: Its inputs.
+        streams: How many run at the same time.
+        bound: Whether inputs and outputs stay on the device.
 
     Only a long run gets the options through which Ctrl-C stops it: they cost half a microsecond, and a short run ends
     by itself. So a short run is exactly the call that everybody writes.
     """
     plain = dict(feeds)
+    held = BoundRun(session, plain) if bound else partial(session.run, plain)
     start = perf_counter()
-    session.run(plain)
-    if streams * (perf_counter() - start) > _LONG_RUN_S:
+    held()
+    is_long = streams * (perf_counter() - start) > _LONG_RUN_S
+    if isinstance(held, BoundRun):
+        return held.run_interruptibly if is_long else held.run
+    if is_long:
         return partial(session.raw.run, None, plain, session.run_options)
     return partial(session.raw.run, None, plain)

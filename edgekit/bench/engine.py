@@ -4,50 +4,30 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from edgekit.bench.inputs import BenchInputs, fixed_batch
+from edgekit.bench.inputs import BenchInputs
 from edgekit.bench.records import BenchRequest
 from edgekit.errors import ProviderError
 from edgekit.files import digest, sha256_of
 from edgekit.graph.read import data_files, read_structure
 from edgekit.graph.stored import spec_of
+from edgekit.graph.vocabulary import vocabularies
 from edgekit.nvidia import gpus
 from edgekit.ort import Session, require_ort
 from edgekit.ort.child import answer_parent, ask_child
-from edgekit.ort.engines import EngineKey, KeptEngine, building, engines_home, find_engine, keep
+from edgekit.ort.engines import Engine, EngineKey, KeptEngine, building, engines_home, find_engine, keep
 from edgekit.ort.libraries import preload_libraries, why_not_loaded
-from edgekit.ort.providers import require_provider
-from edgekit.ort.tensorrt import Shape, cache_options, range_options, shape_ranges, tensorrt_version
+from edgekit.ort.providers import find_provider, require_provider
+from edgekit.ort.tensorrt import cache_options, range_options, shape_ranges, tensorrt_version
 from edgekit.progress import waiting
-from edgekit.specs import TensorSpec
+from edgekit.specs import Array, TensorSpec
 
 _LONGEST_BUILD_S = 7200.0
-
-
-@dataclass(frozen=True)
-class Engine:
-    """A model compiled for a provider, and the options that make a session use it.
-
-    Attributes:
-        options: Provider options.
-        build_ms: Creation of the session and one run of each batch, in a process of its own, with an empty cache.
-        cached: Whether it was built earlier, and `build_ms` measured then.
-        shapes: Range of each dynamic input, as LEAST:BEST:MOST.
-    """
-
-    options: Mapping[str, str]
-    build_ms: float
-    cached: bool
-    shapes: Mapping[str, str]
-
-    def as_dict(self) -> dict[str, Any]:
-        """What JSON holds."""
-        return {"build_ms": self.build_ms, "engine_cached": self.cached, "engine_shapes": dict(self.shapes)}
 
 
 def engine_of(model: Path, provider: str, request: BenchRequest, home: Path | None = None) -> Engine | None:
@@ -64,10 +44,11 @@ def engine_of(model: Path, provider: str, request: BenchRequest, home: Path | No
         ModelError: if the model does not take the shapes, does not build, crashes or hangs.
         OutputError: where the cache cannot be written.
     """
-    if not require_provider(provider).builds_engines:
+    if not find_provider(provider).builds_engines or (request.execution.allow_fallback and not _is_there(provider)):
         return None
     inputs = _inputs(model)
-    ranges = shape_ranges(inputs, _used_shapes(inputs, request), request.engine_shapes)
+    used = [{name: array.shape for name, array in feeds.items()} for feeds in _feeds(model, inputs, request)]
+    ranges = shape_ranges(inputs, used, request.engine_shapes)
     shapes = {name: str(found) for name, found in ranges.items()}
     key = engine_key(model, provider, request, range_options(ranges), shapes)
     place = home or engines_home()
@@ -105,17 +86,23 @@ def engine_key(
     )
 
 
+def _is_there(provider: str) -> bool:
+    wanted = find_provider(provider)
+    preload_libraries(wanted)
+    return wanted.ort_name in require_ort().get_available_providers() and bool(tensorrt_version() and gpus())
+
+
 def _inputs(model: Path) -> tuple[TensorSpec, ...]:
     graph = read_structure(model).graph
     held = {tensor.name for tensor in graph.initializer}
     return tuple(spec_of(value) for value in graph.input if value.name not in held)
 
 
-def _used_shapes(inputs: tuple[TensorSpec, ...], request: BenchRequest) -> list[dict[str, Shape]]:
-    """The shapes of every feed that will be measured."""
-    maker = BenchInputs(request.shapes, request.feeds, request.seed)
-    batches = sorted(request.batches) or [fixed_batch(inputs) or 1]
-    return [{name: array.shape for name, array in maker.feeds(inputs, batch).items()} for batch in batches]
+def _feeds(model: Path, inputs: Sequence[TensorSpec], request: BenchRequest) -> list[dict[str, Array]]:
+    """What will be measured: a feed for each batch, from the smallest to the largest."""
+    known = vocabularies(read_structure(model))
+    maker = BenchInputs(request.shapes, request.feeds, request.seed, known)
+    return [maker.feeds(inputs, batch) for batch in sorted(request.batches) or [maker.batch(inputs)]]
 
 
 def _build(model: Path, provider: str, request: BenchRequest, key: EngineKey, home: Path, timings: Path) -> KeptEngine:
@@ -142,9 +129,8 @@ def _work(question: dict[str, Any]) -> dict[str, Any]:
     model, provider, request = pickle.loads(Path(question["question"]).read_bytes())
     start = perf_counter_ns()
     session = Session(model, provider, threads=request.thread_count, execution=request.execution)
-    maker = BenchInputs(request.shapes, request.feeds, request.seed)
-    for batch in sorted(request.batches) or [fixed_batch(session.inputs) or 1]:
-        session.run(maker.feeds(session.inputs, batch))
+    for feeds in _feeds(model, session.inputs, request):
+        session.run(feeds)
     return {"build_ms": (perf_counter_ns() - start) / 1e6}
 
 

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from edgekit.bench.device import NO_DEVICE, DeviceMemoryUse
 from edgekit.bench.energy import NOT_MEASURED, Energy
 from edgekit.bench.measure import Plan, Samples
 from edgekit.bench.statistics import Interval, Latency, median_interval
 from edgekit.errors import ModelError
 from edgekit.machine import available_cores
+from edgekit.ort.engines import Engine
 from edgekit.ort.execution import Execution, check_device
 from edgekit.ort.providers import find_provider, require_provider
 from edgekit.ort.tensorrt import ShapeRanges
@@ -98,10 +100,12 @@ class BenchRequest:
         for provider in choosers or [find_provider(self.providers[0])]:
             check_device(provider, self.execution.device)
 
-    def execution_on(self, provider: str) -> Execution:
-        """What is asked of one provider: the device only where it has a choice."""
-        chooses = bool(find_provider(provider).device_options)
-        return self.execution if chooses else replace(self.execution, device=None)
+    def execution_on(self, provider: str, engine: Engine | None = None) -> Execution:
+        """What is asked of one provider: the device only where it has a choice, its engine where it built one."""
+        asked = self.execution
+        device = asked.device if find_provider(provider).device_options else None
+        options = {**(engine.options if engine else {}), **asked.options}
+        return replace(asked, device=device, options=options)
 
     @property
     def thread_count(self) -> int:
@@ -143,7 +147,7 @@ class ColdStart:
 
     Attributes:
         batch: The batch that was run.
-        session_ms: Creation of the session, with graph optimisation and engine builds, without Python's imports.
+        session_ms: Creation of the session, with graph optimisation, without Python's imports and engine builds.
         first_run_ms: The first run, with lazy allocations and kernel selection.
         baseline_rss_bytes: Peak resident memory before the session: Python and the libraries.
         load_rss_bytes: Peak after the session was created.
@@ -153,6 +157,12 @@ class ColdStart:
         inputs: Type and shape of each input.
         vocabularies: How many ids there are, by input name, where the model tells.
         trace: The events of ONNX Runtime's profile, for chrome://tracing; empty unless it was asked for.
+        assigned: Nodes of the graph by provider, before they are fused; empty where ONNX Runtime does not tell.
+        strays: Nodes by operator that the CPU runs although another provider was asked for.
+        fallback: Whether the provider that was asked for runs none of the nodes.
+        io_binding: Whether inputs and outputs stay on the device in the steady runs.
+        device_memory: Most that was taken on the device.
+        engine: What was built for the provider before; None where nothing is.
     """
 
     batch: int
@@ -168,6 +178,12 @@ class ColdStart:
     inputs: Mapping[str, str]
     trace: tuple[Mapping[str, Any], ...] = ()
     vocabularies: Mapping[str, int] = field(default_factory=dict)
+    assigned: Mapping[str, int] = field(default_factory=dict)
+    strays: Mapping[str, int] = field(default_factory=dict)
+    fallback: bool = False
+    io_binding: bool = False
+    device_memory: DeviceMemoryUse = NO_DEVICE
+    engine: Engine | None = None
 
 
 class Setting(NamedTuple):
@@ -243,6 +259,8 @@ class BenchRow:
             "provider": self.provider,
             "providers_used": list(cold.providers_used),
             "placement": {name: vars(p) for name, p in cold.placement.items()},
+            "fallback": cold.fallback,
+            "assigned_nodes": dict(cold.assigned),
             "memcpy_nodes": cold.memcpy_nodes,
             "operators": [vars(o) for o in cold.operators],
             "batch": self.batch,
@@ -258,6 +276,9 @@ class BenchRow:
             "peak_rss_bytes": cold.peak_rss_bytes,
             "load_rss_bytes": cold.load_rss_bytes,
             "baseline_rss_bytes": cold.baseline_rss_bytes,
+            "device_memory": vars(cold.device_memory),
+            "io_binding": cold.io_binding,
+            **(cold.engine.as_dict() if cold.engine else {}),
             "energy": vars(self.energy),
             "size_bytes": self.size_bytes,
             "inputs": dict(cold.inputs),

@@ -8,14 +8,16 @@ from pathlib import Path
 from edgekit import machine
 from edgekit.bench.cold import cold_start
 from edgekit.bench.energy import NOT_MEASURED
+from edgekit.bench.engine import engine_of
 from edgekit.bench.guarded import measure_guarded
 from edgekit.bench.inputs import BenchInputs
 from edgekit.bench.noise import row_notes, thread_notes
-from edgekit.bench.records import BenchInterrupted, BenchReport, BenchRequest, BenchRow
+from edgekit.bench.records import BenchInterrupted, BenchReport, BenchRequest, BenchRow, ColdStart
 from edgekit.bench.statistics import summarise
 from edgekit.bench.steady import Case, Steady, measure_cases, sessions_of
 from edgekit.errors import ModelError
 from edgekit.graph.read import size_bytes
+from edgekit.ort.providers import short_name
 from edgekit.progress import track
 
 
@@ -56,11 +58,12 @@ def _measure_provider(
     notes: list[str],
 ) -> None:
     """Add a provider's rows and notes, also when it is interrupted."""
+    engines = {model: engine_of(model, provider, request) for model in dict.fromkeys(models)}
     wanted = [(model, batch) for model in models for batch in (request.batches or (None,))]
     cases = [
         Case(model, provider, cold, streams)
         for model, batch in track(wanted, f"cold starts on {provider}", total=len(wanted))
-        for cold in [cold_start(model, provider, batch, request)]
+        for cold in [cold_start(model, provider, batch, request, engines[model])]
         for streams in request.streams
     ]
     steady = measure_guarded(cases, request) if request.guard else measure_cases(cases, request, lambda *_: None)
@@ -81,11 +84,22 @@ def _row(case: Case, steady: Steady, number: int, size: int, request: BenchReque
         size_bytes=size,
         samples=samples,
         input_source=BenchInputs(request.shapes, request.feeds).source,
-        notes=tuple(row_notes(samples, request.min_runs)),
+        notes=(*placement_notes(case.provider, case.cold), *row_notes(samples, request.min_runs)),
         streams=case.streams,
         sessions=sessions_of(case, request),
         energy=steady.energies.get(number, NOT_MEASURED),
     )
+
+
+def placement_notes(provider: str, cold: ColdStart) -> list[str]:
+    """What a reader must know of where the nodes ran."""
+    if cold.fallback:
+        ran = ", ".join(map(short_name, cold.placement))
+        return [f"FALLBACK: {provider} was asked for and ran nothing; these figures are of {ran}"]
+    if not cold.strays:
+        return []
+    shown = ", ".join(f"{op} ({count})" for op, count in list(cold.strays.items())[:5])
+    return [f"{sum(cold.strays.values())} of {sum(cold.assigned.values())} nodes run on the CPU: {shown}"]
 
 
 def _report(rows: list[BenchRow], notes: list[str], *, complete: bool) -> BenchReport:

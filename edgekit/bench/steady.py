@@ -94,10 +94,14 @@ def measure_cases(cases: Sequence[Case], request: BenchRequest, beat: Callable[[
 def prepare_case(case: Case, request: BenchRequest) -> Run:
     """Sessions and inputs, ready to run."""
     count = sessions_of(case, request)
-    sessions = [Session(case.model, case.provider, threads=request.thread_count) for _ in range(count)]
+    execution = request.execution_on(case.provider, case.cold.engine)
+    sessions = [
+        Session(case.model, case.provider, threads=request.thread_count, execution=execution) for _ in range(count)
+    ]
     inputs = BenchInputs(request.shapes, request.feeds, request.seed, case.cold.vocabularies)
     feeds = inputs.feeds(sessions[0].inputs, case.cold.batch)
-    runs = [runner(sessions[i % count], feeds, streams=case.streams) for i in range(case.streams)]
+    bound, streams = case.cold.io_binding, case.streams
+    runs = [runner(sessions[i % count], feeds, streams=streams, bound=bound) for i in range(streams)]
     return Streams(runs) if case.streams > 1 else runs[0]
 
 
@@ -124,7 +128,7 @@ def _rivals(cases: Sequence[Case], request: BenchRequest) -> list[list[str]]:
 
 def _energy(case: Case, request: BenchRequest, beat: Callable[[], object]) -> Energy:
     """Energy of a case that runs alone, as the counters know nothing of turns."""
-    meters = find_meters(case.provider)
+    meters = find_meters("cpu" if case.cold.fallback else case.provider, request.execution.device)
     if not meters.found:
         return meters.lacking
     beat()

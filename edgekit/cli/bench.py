@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgekit.cli import bench_output as output
+from edgekit.cli import placement
 from edgekit.cli import scenario as loadgen
 from edgekit.cli.command import command, emit, refuse_beside
 
@@ -30,6 +31,11 @@ def bench(
         float | None, typer.Option(help="Measuring time of each row, 2 by default; of a scenario, 10.")
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds after which a start or a run counts as hung.")] = 600.0,
+    device: placement.Device = None,
+    allow_fallback: placement.AllowFallback = False,
+    strict_placement: placement.StrictPlacement = False,
+    io_binding: placement.IoBinding = None,
+    trt_profile: placement.TrtProfile = None,
     scenario: loadgen.Name = None,
     min_queries: loadgen.MinQueries = None,
     target_qps: loadgen.TargetQps = None,
@@ -63,6 +69,13 @@ def bench(
         latency_bound_ms=latency_bound_ms,
         samples_per_query=samples_per_query,
     )
+    where = placement.placement_of(
+        device=device,
+        allow_fallback=allow_fallback,
+        strict_placement=strict_placement,
+        io_binding=io_binding,
+        ranges=trt_profile or [],
+    )
     from edgekit.bench import BenchInterrupted, BenchRequest, bench_models, changes_since, compare_rows, read_report
     from edgekit.data import load_split
     from edgekit.report.benchmark import Findings, bench_tables
@@ -85,6 +98,7 @@ def bench(
         timeout_s=timeout,
         keep_trace=profile is not None,
         compare=compare,
+        **where,
     )
     if plan is not None:
         return loadgen.bench_scenario(models, request, plan, logs)

@@ -69,6 +69,27 @@ class KeptEngine:
     build_ms: float
 
 
+@dataclass(frozen=True)
+class Engine:
+    """A model compiled for a provider, and the options that make a session use it.
+
+    Attributes:
+        options: Provider options.
+        build_ms: Creation of the session and one run of each batch, in a process of its own, with an empty cache.
+        cached: Whether it was built earlier, and `build_ms` measured then.
+        shapes: Range of each dynamic input, as LEAST:BEST:MOST.
+    """
+
+    options: Mapping[str, str]
+    build_ms: float
+    cached: bool
+    shapes: Mapping[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What JSON holds."""
+        return {"build_ms": self.build_ms, "engine_cached": self.cached, "engine_shapes": dict(self.shapes)}
+
+
 def engines_home() -> Path:
     """Where engines are kept: the user's cache directory."""
     import platformdirs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib.util
+import io
 import re
 import shutil
 import subprocess
@@ -26,7 +27,8 @@ def preload_libraries(provider: Provider) -> None:
         return
     preload = getattr(require_ort(), "preload_dlls", None)
     if preload is not None:
-        preload()
+        with contextlib.redirect_stdout(io.StringIO()):  # what is missing is named when the session is not created
+            preload()
     if provider.builds_engines:
         _preload_tensorrt()
 
@@ -36,7 +38,7 @@ def _preload_tensorrt() -> None:
     found = importlib.util.find_spec(_TENSORRT_PACKAGE)
     for directory in (found.submodule_search_locations or ()) if found else ():
         for name in _TENSORRT_FILES:
-            with contextlib.suppress(OSError):  # what is missing is named when the session is not created
+            with contextlib.suppress(OSError):
                 ctypes.CDLL(str(Path(directory) / name), mode=ctypes.RTLD_GLOBAL)
 
 

@@ -67,7 +67,7 @@ class Column:
 
 
 LATENCY_COLUMNS: tuple[Column, ...] = (
-    Column("on", lambda row: row.provider),
+    Column("on", lambda row: _asked(row)),
     Column("batch", lambda row: str(row.batch)),
     Column("streams", lambda row: str(row.streams), when=lambda rows: any(row.streams > 1 for row in rows)),
     Column("p50 ms [95 %]", lambda row: with_interval(row.latency_ms.p50, row.latency_ms.ci95_p50)),
@@ -85,6 +85,8 @@ COLD_COLUMNS: tuple[Column, ...] = (
     Column("first run ms", lambda row: figure(row.cold.first_run_ms)),
     Column("memory loaded", lambda row: human_bytes(row.cold.load_rss_bytes)),
     Column("peak memory", lambda row: human_bytes(row.cold.peak_rss_bytes)),
+    Column("on the GPU", lambda row: _device_memory(row), when=lambda rows: any(map(_has_device, rows))),
+    Column("engine", lambda row: _engine(row), when=lambda rows: any(row.cold.engine for row in rows)),
     Column("size", lambda row: human_bytes(row.size_bytes)),
 )
 
@@ -158,7 +160,7 @@ def _threads(rows: Sequence[BenchRow]) -> str:
 def _sheet(title: str, columns: Sequence[Column], rows: Sequence[BenchRow], caption: str = "") -> Sheet:
     names = short_names(row.model for row in rows)
     shown = [column for column in columns if column.when(rows)]
-    lines = tuple(Line((names[row.model], *(c.cell(row) for c in shown))) for row in rows)
+    lines = tuple(Line((names[row.model], *(c.cell(row) for c in shown)), _mark(row)) for row in rows)
     titles = ("model", *(c.title for c in shown))
     return Sheet(title, titles, lines, key=_key(titles), caption=caption)
 
@@ -243,6 +245,32 @@ def short_provider(ort_name: str) -> str:
     from edgekit.ort import PROVIDERS
 
     return next((p.name for p in PROVIDERS.values() if p.ort_name == ort_name), ort_name)
+
+
+def _mark(row: BenchRow) -> Mark:
+    return "bad" if row.cold.fallback else ""
+
+
+def _asked(row: BenchRow) -> str:
+    """The provider that was asked for; where it ran nothing, those that did in its place."""
+    ran = ", ".join(map(short_provider, row.cold.placement))
+    return f"{row.provider}, ran on {ran}" if row.cold.fallback else row.provider
+
+
+def _has_device(row: BenchRow) -> bool:
+    return row.cold.device_memory.peak_bytes is not None
+
+
+def _device_memory(row: BenchRow) -> str:
+    peak = row.cold.device_memory.peak_bytes
+    return "n/a" if peak is None else human_bytes(peak)
+
+
+def _engine(row: BenchRow) -> str:
+    engine = row.cold.engine
+    if engine is None:
+        return ""
+    return f"{'kept, ' if engine.cached else ''}built in {engine.build_ms / 1000:.1f} s"
 
 
 def _where(row: BenchRow) -> str:
