@@ -129,9 +129,12 @@ def _work(question: dict[str, Any]) -> dict[str, Any]:
     model, provider, request = pickle.loads(Path(question["question"]).read_bytes())
     start = perf_counter_ns()
     session = Session(model, provider, threads=request.thread_count, execution=request.execution)
+    taken = perf_counter_ns() - start
     for feeds in _feeds(model, session.inputs, request):
+        start = perf_counter_ns()
         session.run(feeds)
-    return {"build_ms": (perf_counter_ns() - start) / 1e6}
+        taken += perf_counter_ns() - start
+    return {"build_ms": taken / 1e6}
 
 
 if __name__ == "__main__":

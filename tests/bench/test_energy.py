@@ -97,7 +97,7 @@ def test_a_counter_that_only_root_may_read_is_named(domain: Domain, monkeypatch:
 def test_rows_hold_the_energy_of_a_run(chain: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     joules = iter((10.0, 15.0))
     meters = Meters((Meter("socket", lambda: next(joules)),))
-    monkeypatch.setattr(steady, "find_meters", lambda provider: meters)
+    monkeypatch.setattr(steady, "find_meters", lambda *_: meters)
     request = BenchRequest(min_seconds=0.02, min_runs=5, warmup_seconds=0.01, threads=1, guard=False)
     found = bench_models([chain(16)], request).rows[0].energy
     assert found.joules_per_run == pytest.approx(5 / found.runs)
