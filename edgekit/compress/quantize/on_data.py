@@ -51,7 +51,7 @@ def observe_inputs(model: onnx.ModelProto, nodes: Collection[str], data: Split) 
     data = data.take(_SAMPLES)
     key = table_key(model, data, sorted(nodes))
     if key not in _moments:
-        chosen = [w for w in find_weights(model) if len(w.uses) == 1 and w.uses[0].node.output[0] in nodes]
+        chosen = [w for w in find_weights(model) if multiplier_of(w) and w.uses[0].node.output[0] in nodes]
         seen = {w.uses[0].node.output[0]: multiplier_of(w) for w in chosen}
         found = observe_multipliers(model, chosen, data, _SAMPLES)
         _moments.clear()

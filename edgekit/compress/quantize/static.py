@@ -71,7 +71,7 @@ class StaticConfig(StepConfig):
         smooth: Move outlier channels of activations into the weights of products; "auto" does where no int8 node makes
             the activation, which a multiplication would slow down.
         rounding: "data" rounds weights so that their errors cancel on calibration data, "nearest" each by itself;
-            "auto" is "data" for convolutions.
+            "auto" is "data" where there are convolutions.
         bias_correction: Take the shift that rounded weights put on means back in the biases.
         reduce_range: 7-bit weights, for CPUs whose u8 x s8 sums saturate; "auto" gives them to the nodes of target
             cpu-no-vnni whose sums were seen to.
@@ -152,9 +152,10 @@ class Plan:
 
     def moments(self, rounding: Literal["auto", "data", "nearest"]) -> dict[str, Array]:
         """Second moments of the inputs of the nodes whose weights are rounded on data, by their first output."""
-        kinds = {"auto": ("Conv",), "data": tuple(WEIGHTED), "nearest": ()}[rounding]
-        nodes = {n.output[0] for n in self.model.graph.node if n.op_type in kinds}
-        return observe_inputs(self.model, nodes, self.data) if nodes & self.placement.nodes else {}
+        nodes = {n.output[0]: n.op_type for n in self.model.graph.node if n.op_type in WEIGHTED}
+        convolutional = any(kind == "Conv" and name in self.placement.nodes for name, kind in nodes.items())
+        wanted = rounding == "data" or (rounding == "auto" and convolutional)
+        return observe_inputs(self.model, set(nodes), self.data) if wanted and self.placement.nodes else {}
 
 
 def plan_static(

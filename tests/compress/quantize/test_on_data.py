@@ -96,7 +96,7 @@ def test_rounding_on_data_is_better_on_other_data(group: int) -> None:
 def test_static_rounds_its_convolutions_on_data(tmp_path) -> None:
     net = Net(x=("batch", 32, 8, 8))
     hidden = net.add("Relu", net.add("Conv", "x", normal(RNG, 64, 32, 3, 3), normal(RNG, 64)))
-    model = net.model(net.add("Conv", hidden, normal(RNG, 16, 64, 1, 1)), rank=4)
+    model = net.model(net.add("Conv", hidden, normal(RNG, 16, 64, 1, 1), normal(RNG, 16)), rank=4)
     write_model(model, tmp_path / "m.onnx")
     x = correlated(96, 32)
     expected = run(model, {"x": x[64:]})[0]
