@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from edgekit.bench.measure import Samples
@@ -18,6 +19,7 @@ _STOLEN = 0.01
 _OTHERS = 0.15
 _FREQUENCY = 0.05
 _TAIL = 1.5
+_SHORT_MS = 0.1  # of which Python itself takes several per cent, one stream at a time
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def _slowed(before: Moment, after: Moment) -> list[str]:
     return notes
 
 
-def row_notes(samples: Samples, min_runs: int) -> list[str]:
+def row_notes(samples: Samples, min_runs: int, streams: int = 1) -> list[str]:
     """What is to be said of one row's runs."""
     notes = []
     change = drift(samples.ms)
@@ -106,6 +108,10 @@ def row_notes(samples: Samples, min_runs: int) -> list[str]:
         notes.append(f"a tenth of the runs took {tail:.1f} times the median or more")
     if samples.n < min_runs:
         notes.append(f"stopped after {samples.n} of {min_runs} runs: the time was up")
+    if streams > 1 and float(np.median(samples.ms)) < _SHORT_MS:
+        notes.append(
+            "runs this short wait for Python's lock when there are several streams; a program in C++ does more"
+        )
     return notes
 
 

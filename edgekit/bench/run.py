@@ -84,7 +84,7 @@ def _row(case: Case, steady: Steady, number: int, size: int, request: BenchReque
         size_bytes=size,
         samples=samples,
         input_source=BenchInputs(request.shapes, request.feeds).source,
-        notes=(*placement_notes(case.provider, case.cold), *row_notes(samples, request.min_runs)),
+        notes=(*placement_notes(case.provider, case.cold), *row_notes(samples, request.min_runs, case.streams)),
         streams=case.streams,
         sessions=sessions_of(case, request),
         energy=steady.energies.get(number, NOT_MEASURED),

@@ -117,6 +117,12 @@ def test_rows_say_drift_long_tails_and_too_few_runs() -> None:
     assert "took 5.0 times the median or more" in row_notes(_samples(tail), 44)[0]
 
 
+def test_short_runs_of_several_streams_are_not_what_another_language_would_do() -> None:
+    short = _samples(np.full(100, 0.05))
+    assert row_notes(short, 44) == row_notes(_samples(np.full(100, 2.0)), 44, 4) == []
+    assert "wait for Python's lock" in row_notes(short, 44, 4)[0]
+
+
 def test_threads_above_the_cores_are_noted() -> None:
     assert thread_notes(available_cores()) == []
     assert f"on {available_cores()} cores" in thread_notes(available_cores() + 1)[0]

@@ -22,6 +22,15 @@ def _measures(command: Background) -> bool:
     return any("edgekit.bench.guarded" in child.cmdline() and child.cpu_times().user > 0.6 for child in children)
 
 
+def test_a_command_that_is_killed_leaves_no_process(background: Callable[..., Background], dense_onnx: Path) -> None:
+    command = background("bench", dense_onnx, "--min-seconds", 1000, "--threads", 1)
+    command.wait_until(lambda: _measures(command))
+    (child,) = psutil.Process(command.popen.pid).children()
+    command.popen.kill()
+    child.wait(5)
+    assert not child.is_running()
+
+
 @pytest.mark.parametrize("flags", [("--threads", 1), ("--streams", 2, "--threads", 1)], ids=["alone", "streams"])
 def test_ctrl_c_prints_what_was_measured_within_a_second(
     background: Callable[..., Background], dense_onnx: Path, flags: tuple[object, ...]
