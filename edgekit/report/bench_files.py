@@ -44,7 +44,7 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _flat(inner, f"{name}.{key}" if name else str(key))
-    elif name.rpartition(".")[2].startswith("ci95"):
+    elif "ci95" in name.rpartition(".")[2]:
         for end, bound in zip(("low", "high"), value or (None, None), strict=True):
             yield f"{name}.{end}", bound
     else:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Mark = Literal["", "good", "bad", "doubtful"]
 _LONGEST_NAME = 20
+_SHORT_TITLE = 6
 _STYLES = {"good": "green", "bad": "red", "doubtful": "yellow"}
 
 
@@ -99,7 +100,9 @@ def _below(text: str) -> str:
 
 
 def _in_two_lines(title: str) -> str:
-    return _below(title) if " [" in title else "\n".join(title.rsplit(" ", 1))
+    if " [" in title or len(title) <= _SHORT_TITLE:
+        return _below(title)
+    return "\n".join(title.rsplit(" ", 1))
 
 
 def _elided(names: set[str]) -> dict[str, str]:

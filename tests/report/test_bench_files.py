@@ -21,6 +21,7 @@ def test_csv_has_a_line_a_row_with_the_figures_of_json() -> None:
     assert float(first["latency_ms.p50"]) == rows[0].latency_ms.p50
     assert rows[0].latency_ms.ci95_p50 is not None
     assert float(first["latency_ms.ci95_p50.low"]) == rows[0].latency_ms.ci95_p50[0]
+    assert float(first["throughput_ci95.low"]) < float(first["throughput_per_s"]) < float(first["throughput_ci95.high"])
     assert first["placement.CPUExecutionProvider.nodes"] == "3"
     assert first["machine.versions.onnxruntime"] == "1.31.1"
     assert second["latency_ms.ci95_p50.low"] == second["latency_ms.p99"] == second["machine.gpu"] == ""
