@@ -20,7 +20,7 @@ from edgekit.errors import ModelError, ProviderError
 from edgekit.graph.read import read_structure
 from edgekit.graph.vocabulary import vocabularies
 from edgekit.machine import peak_rss_bytes
-from edgekit.ort import Execution, Node, Session, assigned_nodes, find_provider, require_ort
+from edgekit.ort import Execution, Node, Session, SessionOptions, assigned_nodes, find_provider, require_ort
 from edgekit.ort.binding import can_bind, device_memory
 from edgekit.ort.child import answer_parent, ask_child, limit_memory
 from edgekit.ort.engines import Engine
@@ -65,6 +65,7 @@ def cold_start(
             "keep_trace": request.keep_trace,
             "execution": request.execution_on(provider, engine).as_dict(),
             "io_binding": request.io_binding,
+            "tuned": None if request.tuned is None else vars(request.tuned),
         }
         try:
             answer = ask_child("edgekit.bench.cold", question, str(model), timeout_s=request.timeout_s)
@@ -106,7 +107,7 @@ _PLAIN = (
 
 def _work(question: dict[str, Any]) -> dict[str, Any]:
     """The child's part."""
-    model, provider, threads = Path(question["model"]), question["provider"], question["threads"]
+    model, provider = Path(question["model"]), question["provider"]
     if provider == "cpu":  # drivers of devices map far more address space than there is memory
         limit_memory()
     inputs = BenchInputs(
@@ -115,8 +116,9 @@ def _work(question: dict[str, Any]) -> dict[str, Any]:
     execution = Execution(**question["execution"])
     require_ort()
     baseline, device = peak_rss_bytes(), DeviceMemoryMeter(provider, execution.device or 0)
+    options = _options(question)
     start = perf_counter_ns()
-    session = Session(model, provider, threads=threads, execution=execution)
+    session = Session(model, provider, **options)
     session_ms = (perf_counter_ns() - start) / 1e6
     loaded = max(baseline, peak_rss_bytes())  # the kernel's counter may lag by some pages
     device.look()
@@ -141,8 +143,14 @@ def _work(question: dict[str, Any]) -> dict[str, Any]:
         "inputs": describe_feeds(feeds),
         "io_binding": bound,
         "device_memory": vars(device.found),
-        **_profiled(model, provider, threads, feeds, execution, keep_trace=question["keep_trace"]),
+        **_profiled(model, provider, options, feeds, keep_trace=question["keep_trace"]),
     }
+
+
+def _options(question: dict[str, Any]) -> dict[str, Any]:
+    """How each session is made."""
+    tuned = None if question["tuned"] is None else SessionOptions(**question["tuned"])
+    return {"threads": question["threads"], "tuned": tuned, "execution": Execution(**question["execution"])}
 
 
 def _run_on(session: Session, feeds: Feeds) -> None:
@@ -159,13 +167,9 @@ def _binds(session: Session, wanted: bool | None) -> bool:
     return device_memory(session) != "cpu" and can_bind(session) if wanted is None else wanted
 
 
-def _profiled(
-    model: Path, provider: str, threads: int, feeds: Feeds, execution: Execution, *, keep_trace: bool
-) -> dict[str, Any]:
+def _profiled(model: Path, provider: str, options: dict[str, Any], feeds: Feeds, *, keep_trace: bool) -> dict[str, Any]:
     config = {RECORD_PLACEMENT: "1"}
-    session = Session(
-        model, provider, threads=threads, execution=execution, config=config, profile_prefix=Path("profile")
-    )
+    session = Session(model, provider, **options, config=config, profile_prefix=Path("profile"))
     end = perf_counter() + _PROFILE_S
     for _ in range(_PROFILE_RUNS):
         session.run(feeds)

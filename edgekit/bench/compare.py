@@ -180,7 +180,7 @@ def compare_latency(
         used = feeds or BenchInputs(shapes or {}).feeds(inputs, batch or fixed_batch(inputs) or 1)
         return {name: runner(session, used) for name, session in made.items()}
 
-    first, second, gain = _measured(prepare, seconds)
+    first, second, gain = measure_pair(prepare, seconds)
     return LatencyComparison(
         before_ms=float(np.median(first.ms)),
         after_ms=float(np.median(second.ms)),
@@ -192,8 +192,18 @@ def compare_latency(
     )
 
 
-def _measured(prepare: Callable[[bool], Mapping[str, Run]], seconds: float) -> tuple[Samples, Samples, Speedup]:
-    """Visit after visit with new sessions, until the verdict is settled or four times the time is used up."""
+def measure_pair(
+    prepare: Callable[[bool], Mapping[str, Run]],
+    seconds: float,
+    reading: Callable[[Samples], Samples] = lambda samples: samples,
+) -> tuple[Samples, Samples, Speedup]:
+    """Visit after visit with new sessions, until the verdict is settled or four times the time is used up.
+
+    Args:
+        prepare: Makes new sessions and gives the runs `before` and `after`; told True, in the opposite order.
+        seconds: Least time of recorded runs for each.
+        reading: What of the samples is compared; by default their latencies.
+    """
     plan = Plan(min_seconds=seconds, min_runs=10, warmup_seconds=seconds)
     recorders: dict[str, Recorder] = {}
     start = perf_counter()
@@ -201,7 +211,7 @@ def _measured(prepare: Callable[[bool], Mapping[str, Run]], seconds: float) -> t
     visits = affordable_visits(2 * seconds, perf_counter() - start)
     for done in range(1, 4 * visits + 1):
         taken = interleave(runs, plan.part(done, visits), recorders=recorders)
-        gain = speedup(taken["before"], taken["after"])
+        gain = speedup(reading(taken["before"]), reading(taken["after"]))
         spent = min(r.spent_ns for r in recorders.values()) / 1e9
         if gain.rounds >= MIN_ROUNDS and (spent > 4 * seconds or (done >= visits and _settled(gain))):
             break

@@ -16,6 +16,7 @@ from edgekit.errors import ModelError
 from edgekit.machine import available_cores
 from edgekit.ort.engines import Engine
 from edgekit.ort.execution import Execution, check_device
+from edgekit.ort.options import SessionOptions
 from edgekit.ort.providers import find_provider, require_provider
 from edgekit.ort.tensorrt import ShapeRanges
 from edgekit.specs import Feeds
@@ -43,6 +44,7 @@ class BenchRequest:
         warmup_seconds: Most time of warm-up, for each row.
         seed: Of generated inputs.
         compare: Whether to measure longer, up to four times, where a verdict against the first model is not settled.
+        tuned: Session options of a tuned file; `threads`, where given, wins over theirs.
         keep_trace: Whether each cold start keeps ONNX Runtime's trace of its runs.
         timeout_s: A cold start, or a run, that takes longer is given up.
         guard: Whether the measuring loop has a process of its own, so that a model that crashes or hangs there is
@@ -65,6 +67,7 @@ class BenchRequest:
     warmup_seconds: float = 1.0
     seed: int = 0
     timeout_s: float = 600.0
+    tuned: SessionOptions | None = None
     keep_trace: bool = False
     compare: bool = False
     guard: bool = True
@@ -110,7 +113,8 @@ class BenchRequest:
     @property
     def thread_count(self) -> int:
         """The threads that will be used."""
-        return self.threads if self.threads is not None else available_cores()
+        tuned = self.tuned.threads if self.tuned is not None else None
+        return self.threads or tuned or available_cores()
 
     @property
     def plan(self) -> Plan:

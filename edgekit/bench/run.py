@@ -40,6 +40,7 @@ def bench_models(models: Sequence[Path], request: BenchRequest | None = None) ->
     sizes = {model: size_bytes(model) for model in models}
     most = max(request.streams)
     notes = list(thread_notes(request.thread_count, most, most if request.session_per_stream else 1))
+    notes += [] if request.tuned is None else [f"session options: {request.tuned}"]
     rows: list[BenchRow] = []
     try:
         for provider in dict.fromkeys(request.providers):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from edgekit.bench.compare import affordable_visits, runner, verdicts_settled
 from edgekit.bench.energy import Energy, find_meters, measure_energy
@@ -95,9 +96,8 @@ def prepare_case(case: Case, request: BenchRequest) -> Run:
     """Sessions and inputs, ready to run."""
     count = sessions_of(case, request)
     execution = request.execution_on(case.provider, case.cold.engine)
-    sessions = [
-        Session(case.model, case.provider, threads=request.thread_count, execution=execution) for _ in range(count)
-    ]
+    options: dict[str, Any] = {"threads": request.thread_count, "tuned": request.tuned, "execution": execution}
+    sessions = [Session(case.model, case.provider, **options) for _ in range(count)]
     inputs = BenchInputs(request.shapes, request.feeds, request.seed, case.cold.vocabularies)
     feeds = inputs.feeds(sessions[0].inputs, case.cold.batch)
     bound, streams = case.cold.io_binding, case.streams

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgekit.cli import bench_output as output
-from edgekit.cli import placement
+from edgekit.cli import placement, tuning
 from edgekit.cli import scenario as loadgen
 from edgekit.cli.command import command, emit, refuse_beside
 
@@ -43,6 +43,11 @@ def bench(
     samples_per_query: loadgen.SamplesPerQuery = None,
     mlperf: loadgen.Mlperf = False,
     logs: loadgen.Logs = None,
+    tune: tuning.Tune = False,
+    objective: tuning.Goal = None,
+    tune_seconds: tuning.Seconds = None,
+    out: tuning.Out = None,
+    session_options: tuning.Options = None,
     compare: output.Compare = False,
     require: output.Require = None,
     against: output.Against = None,
@@ -56,6 +61,9 @@ def bench(
     top: output.Top = None,
 ) -> None:
     """Measure latency with intervals, cold start, memory, and where every node ran."""
+    tuning.check_flags(tune, objective=objective, tune_seconds=tune_seconds, out=out)
+    if tune:
+        refuse_beside("--tune", bench, locals(), tuning.UNDERSTOOD)
     if scenario is not None:
         refuse_beside("--scenario", bench, locals(), loadgen.UNDERSTOOD)
     plan = loadgen.plan_of(
@@ -99,7 +107,10 @@ def bench(
         keep_trace=profile is not None,
         compare=compare,
         **where,
+        tuned=tuning.read_options(session_options),
     )
+    if tune:
+        return tuning.bench_tune(models, request, objective, tune_seconds, out)
     if plan is not None:
         return loadgen.bench_scenario(models, request, plan, logs)
     try:

@@ -36,9 +36,18 @@ Mlperf = Annotated[
     bool, typer.Option("--mlperf", help="The official ten minutes and sample counts.", rich_help_panel=_PANEL)
 ]
 Logs = Annotated[Path | None, typer.Option(help="Directory for LoadGen's own logs.", rich_help_panel=_PANEL)]
-_INPUTS = ("models", "provider", "batch", "shape", "data", "threads", "streams", "min_seconds", "timeout")
-_OWN = ("scenario", "min_queries", "target_qps", "latency_bound_ms", "samples_per_query", "mlperf", "logs")
-UNDERSTOOD = frozenset(_INPUTS + _OWN)
+_INPUTS = ("models", "provider", "batch", "shape", "data", "threads", "session_options", "streams", "timeout")
+_OWN = (
+    "scenario",
+    "min_seconds",
+    "min_queries",
+    "target_qps",
+    "latency_bound_ms",
+    "samples_per_query",
+    "mlperf",
+    "logs",
+)
+UNDERSTOOD = frozenset((*_INPUTS, "device", "strict_placement", *_OWN))
 _BELONGS = {"target_qps": "server", "latency_bound_ms": "server", "samples_per_query": "multi-stream"}
 
 

@@ -61,6 +61,16 @@ class SessionOptions:
         held = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in others}
         return {name: value for name, value in held.items() if value is not None}
 
+    def __str__(self) -> str:
+        """What is set, in one line.
+
+        >>> str(SessionOptions(enable_mem_pattern=False, threads=2))
+        'enable_mem_pattern=False, threads=2'
+        """
+        threads = {} if self.threads is None else {"threads": self.threads}
+        held = {**self.attributes(), **self.config_entries, **threads}
+        return ", ".join(f"{name}={value}" for name, value in held.items()) or "the defaults"
+
     def as_dict(self) -> dict[str, Any]:
         """What JSON holds."""
         return {

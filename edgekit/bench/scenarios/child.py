@@ -15,6 +15,8 @@ from edgekit.bench.scenarios.system import System
 from edgekit.errors import MissingPackageError, ModelError
 from edgekit.machine import memory_bytes
 from edgekit.ort.child import answer_parent, limit_memory
+from edgekit.ort.execution import Execution
+from edgekit.ort.options import SessionOptions
 from edgekit.ort.session import Session
 
 _QUERY_BYTES = 200  # what LoadGen keeps for each query that it prepares, roughly
@@ -85,10 +87,14 @@ def _work(question: dict[str, Any]) -> dict[str, Any]:
     plan = LoadPlan(**{**question["plan"], "scenario": Scenario(question["plan"]["scenario"])})
     if question["provider"] == "cpu":  # drivers of devices map far more address space than there is memory
         limit_memory()
-    session = Session(Path(question["model"]), question["provider"], threads=question["threads"])
+    tuned = None if question["tuned"] is None else SessionOptions(**question["tuned"])
+    options = {"threads": question["threads"], "tuned": tuned, "execution": Execution(**question["execution"])}
+    session = Session(Path(question["model"]), question["provider"], **options)
     batch = plan.batch(question["batch"], fixed_batch(session.inputs))
     refuse_other_batch(session.inputs, batch)
-    inputs = BenchInputs(question["shapes"], unarchived(question["archive"]), question["seed"])
+    inputs = BenchInputs(
+        question["shapes"], unarchived(question["archive"]), question["seed"], question["vocabularies"]
+    )
     library = make_library(inputs, session.inputs)
     if not library.batched:
         batch = 1

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgekit import machine
 from edgekit.bench.archive import archived
+from edgekit.bench.engine import engine_of
 from edgekit.bench.inputs import BenchInputs
 from edgekit.bench.noise import Moment, disturbances, look, thread_notes
 from edgekit.bench.records import BenchRequest
@@ -18,7 +19,8 @@ from edgekit.bench.scenarios.child import require_loadgen
 from edgekit.bench.scenarios.records import LoadPlan, ScenarioReport, ScenarioResult
 from edgekit.errors import ModelError
 from edgekit.files import make_directory, write_text
-from edgekit.graph.read import size_bytes
+from edgekit.graph.read import read_structure, size_bytes
+from edgekit.graph.vocabulary import vocabularies
 from edgekit.ort.child import ask_child
 from edgekit.progress import waiting
 
@@ -67,7 +69,9 @@ def run_scenarios(
 
 
 def _report(results: list[ScenarioResult], request: BenchRequest, *, complete: bool) -> ScenarioReport:
-    return ScenarioReport(tuple(results), machine.facts(), complete, tuple(thread_notes(request.thread_count)))
+    notes = [*thread_notes(request.thread_count)]
+    notes += [] if request.tuned is None else [f"session options: {request.tuned}"]
+    return ScenarioReport(tuple(results), machine.facts(), complete, tuple(notes))
 
 
 def _one(
@@ -102,7 +106,10 @@ def _question(
         "shapes": {name: list(shape) for name, shape in request.shapes.items()},
         "seed": request.seed,
         "archive": archive,
+        "vocabularies": vocabularies(read_structure(model)),
         "timeout_s": request.timeout_s,
+        "execution": request.execution_on(provider, engine_of(model, provider, request)).as_dict(),
+        "tuned": None if request.tuned is None else vars(request.tuned),
         "plan": vars(plan),
     }
 
