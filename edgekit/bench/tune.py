@@ -202,6 +202,8 @@ def tune(
         report.complete = False
         raise TuneInterrupted(report) from None
     report.notes += disturbances(before, look())
+    if objective is Objective.SESSION_MS and report.gained:
+        report.notes.append("a session starts sooner so, but its runs may take longer: measure with --session-options")
     return report
 
 
@@ -213,7 +215,7 @@ def candidates(request: BenchRequest, objective: Objective) -> list[Change]:
     if objective is not Objective.SESSION_MS:
         found.append(_entry("no spinning", "session.intra_op.allow_spinning", "0"))
     levels = ("ORT_ENABLE_LAYOUT", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_BASIC", "ORT_DISABLE_ALL")
-    found += [Change(f"graph level {level}", {"graph_optimization_level": level}) for level in levels]
+    found += [Change(f"graph {name.split('_', 1)[1].lower()}", {"graph_optimization_level": name}) for name in levels]
     found.append(_entry("no prepacking", "session.disable_prepacking", "1"))
     if objective is not Objective.SESSION_MS:
         if cores > 1:
@@ -341,7 +343,7 @@ def _prove(bench: _Bench, seconds: float) -> None:
     report = bench.report
     if report.options == SessionOptions():
         return
-    trial = bench.compare("the proof: defaults against all that was kept", SessionOptions(), report.options, seconds)
+    trial = bench.compare("proof: defaults against what was kept", SessionOptions(), report.options, seconds)
     report.proof = replace(trial, kept=trial.verdict is Verdict.FASTER)
     if not report.proof.kept:
         report.notes.append(f"what the trials found is {trial.verdict} against the defaults; the defaults stay")

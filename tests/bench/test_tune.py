@@ -51,7 +51,7 @@ def test_only_what_is_faster_is_kept_and_the_proof_is_what_is_reported(
     answers = _of({"no spinning": Verdict.FASTER, "no arena": Verdict.TOO_NOISY, "basic": Verdict.SLOWER})
     asked = _replaced(monkeypatch, [ARENA, SPIN, BASIC], answers)
     report = tune(chain(), REQUEST)
-    assert asked == ["no arena", "no spinning", "basic", "the proof: defaults against all that was kept"]
+    assert asked == ["no arena", "no spinning", "basic", "proof: defaults against what was kept"]
     assert report.options == SessionOptions(config_entries={"session.intra_op.allow_spinning": "0"})
     assert [trial.kept for trial in report.trials] == [False, True, False]
     document = json.loads(json.dumps(report.as_dict()))
@@ -82,7 +82,7 @@ def test_nothing_gained_needs_no_proof_and_claims_nothing(chain: Maker, monkeypa
 def test_what_the_proof_does_not_confirm_is_given_up(
     chain: Maker, monkeypatch: pytest.MonkeyPatch, found: Verdict, told: str
 ) -> None:
-    title = "the proof: defaults against all that was kept"
+    title = "proof: defaults against what was kept"
     _replaced(monkeypatch, [ARENA], _of({"no arena": Verdict.FASTER, title: found}))
     report = tune(chain(), REQUEST)
     assert report.options == SessionOptions()
@@ -93,7 +93,7 @@ def test_what_the_proof_does_not_confirm_is_given_up(
 def test_a_change_that_a_later_one_makes_pointless_is_taken_back(chain: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = _replaced(monkeypatch, [ARENA, SPIN], _of({"no arena": Verdict.FASTER, "no spinning": Verdict.FASTER}))
     report = tune(chain(), REQUEST)
-    assert asked[2:] == ["without no arena", "the proof: defaults against all that was kept"]
+    assert asked[2:] == ["without no arena", "proof: defaults against what was kept"]
     assert report.options == SPIN.applied_to(SessionOptions())
 
 
@@ -146,6 +146,12 @@ def test_threads_that_are_given_are_not_searched(monkeypatch: pytest.MonkeyPatch
     assert not [c for c in candidates(BenchRequest(threads=2), Objective.LATENCY) if "threads" in c.settings]
     loading = {name for c in candidates(REQUEST, Objective.SESSION_MS) for name in c.settings}
     assert loading == {"graph_optimization_level", "config_entries"}
+
+
+def test_a_quicker_start_is_told_to_cost_runs(chain: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    _replaced(monkeypatch, [ARENA], _of({"no arena": Verdict.FASTER}))
+    assert "its runs may take longer" in tune(chain(), REQUEST, objective=Objective.SESSION_MS).notes[-1]
+    assert not any("longer" in note for note in tune(chain(), REQUEST).notes)
 
 
 @pytest.mark.parametrize("objective", list(Objective))
