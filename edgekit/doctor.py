@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -61,6 +63,7 @@ class Diagnosis:
     Attributes:
         packages: Version by name; None where it is not installed.
         ort_distributions: Version of each installed distribution that holds the `onnxruntime` package.
+        gpus: NVIDIA's GPUs, as the driver counts them.
         cores: Cores that this process may use, by affinity and cgroup.
         cores_of_machine: All of them.
         memory_bytes: Memory that this process may use.
@@ -71,6 +74,7 @@ class Diagnosis:
     system: str
     packages: dict[str, str | None]
     ort_distributions: dict[str, str]
+    gpus: tuple[nvidia.Gpu, ...]
     cpu: str
     cpu_features: dict[str, bool]
     cores: int
@@ -89,6 +93,7 @@ class Diagnosis:
         return {
             **vars(self),
             "providers": [{**vars(p), "missing": list(p.missing)} for p in self.providers],
+            "gpus": [vars(g) for g in self.gpus],
             "problems": [vars(p) for p in self.problems],
             "healthy": self.healthy,
         }
@@ -110,6 +115,7 @@ def examine() -> Diagnosis:
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         packages={name: _version(name) for name in _PACKAGES},
         ort_distributions=distributions,
+        gpus=nvidia.gpus(),
         cpu=machine.cpu_model(),
         cpu_features=features,
         cores=machine.available_cores(),
@@ -150,11 +156,20 @@ def _runtime_problems(distributions: dict[str, str], broken: str) -> list[Proble
         return [Problem("no ONNX Runtime is installed", "pip install onnxruntime-gpu  (or, with no GPU, onnxruntime)")]
     kept = _kept_distribution(list(distributions))
     # what is kept lost files to the others, so all go and it comes back
-    fix = f"pip uninstall -y {' '.join(distributions)} && pip install --no-deps {kept}=={distributions[kept]}"
+    fix = _reinstall(list(distributions), f"{kept}=={distributions[kept]}")
     listed = " and ".join(f"{name} {version}" for name, version in distributions.items())
     if len(distributions) > 1:
         return [Problem(f"{listed} are installed together and overwrite each other's files", fix)]
     return [Problem(f"{listed} is installed but does not import: {broken}", fix)] if broken else []
+
+
+def _reinstall(gone: Sequence[str], back: str) -> str:
+    """The line for this Python's environment, which pip need not be in: uv makes some without."""
+    if importlib.util.find_spec("pip") is None:
+        where = f"--python {shlex.quote(sys.executable)}"
+        return f"uv pip uninstall {where} {' '.join(gone)} && uv pip install {where} --no-deps {back}"
+    pip = f"{shlex.quote(sys.executable)} -m pip"
+    return f"{pip} uninstall -y {' '.join(gone)} && {pip} install --no-deps {back}"
 
 
 def _provider_problems(providers: Sequence[ProviderState]) -> list[Problem]:

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
-from collections.abc import Iterator
+from dataclasses import replace
 from importlib import metadata
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgekit import doctor
 from edgekit.doctor import Diagnosis, ProviderState, examine, ort_distributions
+from edgekit.nvidia import Gpu
 from edgekit.ort import PROVIDERS
 from edgekit.ort.libraries import brings, missing_libraries
 
@@ -46,20 +48,22 @@ def test_the_cpu_provider_works_and_others_name_what_they_miss(diagnosis: Diagno
         assert cuda.missing
 
 
-def _distribution(name: str, version: str, files: tuple[str, ...]) -> Any:
-    listed = [SimpleNamespace(parts=tuple(f.split("/"))) for f in files]
-    return SimpleNamespace(metadata={"Name": name}, version=version, files=listed)
+def _install(place: Path, name: str, version: str, package: str) -> None:
+    """What pip leaves of a distribution: its metadata, and the list of its files."""
+    directory = place / f"{name.replace('-', '_')}-{version}.dist-info"
+    directory.mkdir(parents=True)
+    (directory / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (directory / "RECORD").write_text(f"{package}/__init__.py,,\n{package}/capi/_pybind_state.py,,\n")
 
 
 @pytest.fixture
-def two_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
-    def distributions() -> Iterator[Any]:
-        yield _distribution("onnxruntime", "1.24.0", ("onnxruntime/__init__.py",))
-        yield _distribution("onnxruntime-gpu", "1.31.1", ("onnxruntime/__init__.py",))
-        yield _distribution("onnxruntime-extensions", "0.14.0", ("onnxruntime_extensions/__init__.py",))
-        yield _distribution("numpy", "2.0", ("numpy/__init__.py",))
-
-    monkeypatch.setattr(doctor.metadata, "distributions", distributions)
+def two_runtimes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment with two of them, and what only sounds like one."""
+    _install(tmp_path, "onnxruntime", "1.24.0", "onnxruntime")
+    _install(tmp_path, "onnxruntime-gpu", "1.31.1", "onnxruntime")
+    _install(tmp_path, "onnxruntime-extensions", "0.14.0", "onnxruntime_extensions")
+    _install(tmp_path, "numpy", "2.0", "numpy")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
 
 
 @pytest.mark.usefixtures("two_runtimes")
@@ -68,10 +72,32 @@ def test_two_runtimes_are_a_problem_with_the_line_that_mends_it(
     monkeypatch: pytest.MonkeyPatch, driver: bool, kept: str
 ) -> None:
     monkeypatch.setattr(doctor.nvidia, "has_driver", lambda: driver)
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: name)
     assert ort_distributions() == {"onnxruntime": "1.24.0", "onnxruntime-gpu": "1.31.1"}
     (problem,) = doctor._runtime_problems(ort_distributions(), "")
     assert problem.what.startswith("onnxruntime 1.24.0 and onnxruntime-gpu 1.31.1 are installed together")
-    assert problem.fix == f"pip uninstall -y onnxruntime onnxruntime-gpu && pip install --no-deps {kept}"
+    pip = f"{sys.executable} -m pip"
+    assert problem.fix == f"{pip} uninstall -y onnxruntime onnxruntime-gpu && {pip} install --no-deps {kept}"
+
+
+@pytest.mark.usefixtures("two_runtimes")
+def test_an_environment_without_pip_gets_uvs_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    (problem,) = doctor._runtime_problems(ort_distributions(), "")
+    where = f"--python {sys.executable}"
+    assert problem.fix == (
+        f"uv pip uninstall {where} onnxruntime onnxruntime-gpu && uv pip install {where} --no-deps onnxruntime==1.24.0"
+    )
+
+
+def test_every_installed_runtime_is_in_the_table(diagnosis: Diagnosis) -> None:
+    from edgekit.report.diagnosis import _rows
+
+    gpu = Gpu(0, "NVIDIA L4", "GPU-1", "8.9", 24 << 30, "13.0", "580.65.06")
+    rows = dict(_rows(replace(diagnosis, gpus=(gpu,), ort_distributions={"onnxruntime": "1.24.0", "ort": "2"})))
+    assert rows["ONNX Runtime"] == "onnxruntime 1.24.0  ort 2"
+    assert rows["GPU 0"] == "NVIDIA L4, 25.8 GB, SM 8.9, driver 580.65.06, CUDA 13.0"
+    assert json.loads(json.dumps(replace(diagnosis, gpus=(gpu,)).as_dict()))["gpus"][0]["name"] == "NVIDIA L4"
 
 
 def test_no_runtime_is_a_problem() -> None:

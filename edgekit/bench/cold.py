@@ -69,6 +69,8 @@ def cold_start(
         }
         try:
             answer = ask_child("edgekit.bench.cold", question, str(model), timeout_s=request.timeout_s)
+        except ProviderError as error:
+            raise ProviderError(str(error).replace(question["model"], str(model))) from None
         except ModelError as error:
             text = str(error).replace(question["model"], str(model))
             raise ModelError(text if str(model) in text else f"{model}: {text}") from None

@@ -36,6 +36,10 @@ def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "cores", f"{found.cores} usable of {found.cores_of_machine}"
     yield "memory", human_bytes(found.memory_bytes)
     yield "packages", "  ".join(f"{n} {v}" if v else f"[dim]no {n}[/dim]" for n, v in found.packages.items())
+    yield "ONNX Runtime", "  ".join(f"{n} {v}" for n, v in found.ort_distributions.items()) or "[red]none[/red]"
+    for gpu in found.gpus:
+        facts = f"SM {gpu.compute_capability}, driver {gpu.driver or 'unknown'}, CUDA {gpu.cuda}"
+        yield f"GPU {gpu.index}", f"{gpu.name}, {human_bytes(gpu.memory_bytes)}, {facts}"
     for provider in found.providers:
         state = "[green]works[/green]" if provider.works else f"[yellow]{provider.reason}[/yellow]"
         yield f"provider {provider.name}", state + (f"; {provider.fix}" if provider.fix else "")
