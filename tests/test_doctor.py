@@ -90,6 +90,17 @@ def test_an_environment_without_pip_gets_uvs_line(monkeypatch: pytest.MonkeyPatc
     )
 
 
+def test_brackets_of_packages_stay(diagnosis: Diagnosis) -> None:
+    from rich.text import Text
+
+    from edgekit.report.diagnosis import _rows
+
+    fix = "pip install 'onnxruntime-gpu[cuda,cudnn]'"
+    state = ProviderState("cuda", "CUDAExecutionProvider", False, ("libcudnn.so.9",), "not found: libcudnn.so.9", fix)
+    rows = dict(_rows(replace(diagnosis, providers=(state,))))
+    assert Text.from_markup(rows["provider cuda"]).plain == f"not found: libcudnn.so.9; {fix}"
+
+
 def test_every_installed_runtime_is_in_the_table(diagnosis: Diagnosis) -> None:
     from edgekit.report.diagnosis import _rows
 

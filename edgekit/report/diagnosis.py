@@ -26,6 +26,8 @@ def diagnosis_table(found: Diagnosis) -> Table:
 
 
 def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:
+    from rich.markup import escape  # names of packages hold brackets
+
     yield "Python", f"{found.python} ({found.executable})"
     yield "system", found.system
     yield "CPU", found.cpu
@@ -41,9 +43,9 @@ def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:
         facts = f"SM {gpu.compute_capability}, driver {gpu.driver or 'unknown'}, CUDA {gpu.cuda}"
         yield f"GPU {gpu.index}", f"{gpu.name}, {human_bytes(gpu.memory_bytes)}, {facts}"
     for provider in found.providers:
-        state = "[green]works[/green]" if provider.works else f"[yellow]{provider.reason}[/yellow]"
-        yield f"provider {provider.name}", state + (f"; {provider.fix}" if provider.fix else "")
+        state = "[green]works[/green]" if provider.works else f"[yellow]{escape(provider.reason)}[/yellow]"
+        yield f"provider {provider.name}", state + (f"; {escape(provider.fix)}" if provider.fix else "")
     for problem in found.problems:
-        yield "[red]problem[/red]", f"[red]{problem.what}[/red]; {problem.fix}"
+        yield "[red]problem[/red]", f"[red]{escape(problem.what)}[/red]; {escape(problem.fix)}"
     if found.healthy:
         yield "problems", "[green]none[/green]"
