@@ -20,6 +20,8 @@ from edgekit.specs import Array
 
 _TURN_NS = 10_000_000  # long enough that a tiny model runs as it does alone, short enough for many rounds in a second
 _LONG_TURN_NS = 250_000_000
+_STEADY_TURN_NS = 60_000_000  # for so many runs that their median does not mind those that something interrupted
+_STEADY_RUNS = 24
 _REWARM_NS = 5_000_000  # a run longer than this refills its caches by itself
 _STREAMS_TURN_S = 0.1  # long enough that the ends, where some streams have stopped already, do not count
 _STREAMS_RUNS = 8
@@ -217,7 +219,8 @@ def _warm_up_alone(run: Run, seconds: float) -> int:
 
 def _take_rounds(turns: list[_Turn], plan: Plan, on_turn: Callable[[str], object]) -> None:
     recorders = [turn.recorder for turn in turns]
-    turn_ns = max(_TURN_NS, min(_LONG_TURN_NS, max(r.run_ns for r in recorders)))
+    slowest = max(r.run_ns for r in recorders)
+    turn_ns = max(_TURN_NS, min(_STEADY_TURN_NS, _STEADY_RUNS * slowest), min(_LONG_TURN_NS, slowest))
     number = 1 + max((r.at_round[-1] for r in recorders if r.at_round), default=-1)
     while not all(r.enough(plan) for r in recorders):
         # who has enough goes on for a while, so that the others have somebody to be paired with
