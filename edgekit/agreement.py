@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from edgekit.data.split import Split
-from edgekit.evaluate import BATCH, Runner
+from edgekit.evaluate import BATCH, BATCH_VALUES, Runner
 from edgekit.progress import track
 from edgekit.specs import Array
 from edgekit.tasks.metrics import Metric, MetricValue, summarise
@@ -29,6 +29,7 @@ def agreement(reference: Runner, candidate: Runner, split: Split, *, batch: int 
     - "cosine" of everything else.
     """
     data = split.matched(reference.inputs)
+    batch = data.affordable(batch, BATCH_VALUES)
     found: list[Array] = []
     kinds: list[Kind] = []
     total = -(-len(data) // batch)

@@ -14,6 +14,7 @@ from edgekit.specs import Array, Feeds, TensorSpec
 from edgekit.tasks.metrics import Z_95, Metric, MetricValue, summarise
 
 BATCH = 64
+BATCH_VALUES = 1 << 19  # of the inputs; a batch of large samples holds fewer of them
 
 
 class Runner(Protocol):
@@ -45,6 +46,7 @@ def scores(runner: Runner, split: Split, metric: Metric, *, batch: int = BATCH) 
             f"data {split.name!r} has no labels, and metric {metric.name!r} needs them; add an array `labels`"
         )
     data = split.matched(runner.inputs)
+    batch = data.affordable(batch, BATCH_VALUES)
     found = []
     total = -(-len(data) // batch)
     for part in track(data.batches(runner.inputs, batch), f"evaluate {split.name}", total=total):

@@ -73,6 +73,10 @@ class Split:
         whole = any(arrays[s.name].ndim == s.rank + 1 for s in inputs) or (self.whole_feeds and not inputs)
         return replace(self, arrays={s.name: self._checked(arrays[s.name], s) for s in inputs}, whole_feeds=whole)
 
+    def affordable(self, most: int, values: int) -> int:
+        """How many samples hold at most so many values together: at least 1, at most `most`."""
+        return max(1, min(most, values // max(1, sum(a[:1].size for a in self.arrays.values()))))
+
     def batches(self, inputs: Sequence[TensorSpec], batch: int) -> Iterator[Batch]:
         """Feeds of at most `batch` samples; call it on what `matched` gave."""
         if self.whole_feeds:

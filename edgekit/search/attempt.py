@@ -17,7 +17,7 @@ from edgekit.graph.write import write_model
 from edgekit.recipe.model import step_name
 from edgekit.search.candidates import Candidate
 from edgekit.search.proof import Judge, Latency, Proof, Quality
-from edgekit.search.request import DEFAULT_FLOOR, DEFAULT_RELATIVE_FLOOR, QuantizeRequest
+from edgekit.search.request import AUTO, DEFAULT_FLOOR, DEFAULT_RELATIVE_FLOOR, QuantizeRequest
 from edgekit.steps import StepStore
 
 _INTEGER_OPERATORS = ("cpu", "cpu-no-vnni", "arm")
@@ -85,6 +85,8 @@ class Bench:
         result, file = self._applied(candidate, name, excluded)
         if not result.changed:
             return Attempt(candidate, None, f"nothing to quantise: {result.reason}", reason=result.reason)
+        if self.request.method == AUTO and _is_only_storage(result):
+            return Attempt(candidate, None, "nothing runs in int8: the same as weights", reason=result.reason)
         quality = self._quality(name, file)
         inputs = [self.key, sorted(excluded)]
         timed = self.store.run(f"{name}.latency", inputs, [], lambda: vars(self.judge.latency(file)))
@@ -120,9 +122,13 @@ class Bench:
         return replace(pairs, candidate=candidate, file=file, outcome=outcome, proof=proof, details=details)
 
     def quality_of(self, candidate: Candidate, excluded: frozenset[str], tag: str) -> Quality:
-        """Only the metric of a candidate with some nodes left in float: what a search over nodes looks at."""
-        name = candidate.name.replace(" + ", "-") + tag
-        _, file = self._applied(candidate, name, excluded)
+        """Only the metric of a candidate's first step with some nodes left in float: what a search over nodes looks at.
+
+        The steps behind it store what is left in float, which costs next to nothing of the metric, and much time.
+        """
+        first = replace(candidate, name=step_name(candidate.steps[0]).split()[-1], steps=candidate.steps[:1])
+        name = first.name + tag
+        _, file = self._applied(first, name, excluded)
         return self._quality(name, file)
 
     def _quality(self, name: str, file: Path) -> Quality:
@@ -143,17 +149,24 @@ class Bench:
         return StepResult(done.result["changed"], done.result["reason"], kept, done.result["details"]), file
 
     def _apply(self, candidate: Candidate, file: Path, excluded: frozenset[str]) -> StepResult:
-        """Run a chain; a later step takes what an earlier one left in float."""
+        """Run a chain; a later step takes what an earlier one left in float, what was kept from it included."""
         model, results = self.request.model, list[StepResult]()
         for index, config in enumerate(candidate.steps):
             out = file if index == len(candidate.steps) - 1 else file.with_suffix(f".{index}.onnx")
-            step = OnnxStep(model, out, self.request.calibration, self.request.target, excluded, self.store.out)
+            kept = excluded if index == 0 else frozenset[str]()
+            step = OnnxStep(model, out, self.request.calibration, self.request.target, kept, self.store.out)
             results.append(TECHNIQUES[step_name(config)].apply(config, step))
             model = out
         changed = [r for r in results if r.changed]
         said = "; ".join(r.reason for r in changed) or results[0].reason
         details = {k: v for r in results for k, v in r.details.items()}
         return StepResult(bool(changed), said, results[0].excluded_nodes, details)
+
+
+def _is_only_storage(result: StepResult) -> bool:
+    """Whether a dynamic quantisation found no product and no recurrent layer to run in int8."""
+    counts = [result.details.get(key) for key in ("int8_products", "int8_lstm_layers")]
+    return counts == [0, 0]
 
 
 def _as_integers(candidate: Candidate) -> Candidate:

@@ -159,8 +159,12 @@ def _keep_in_float(bench: Bench, failed: Attempt) -> Attempt | None:
     count = fewest(len(ranking.nodes), meets)
     if count is None:
         return None
-    found = bench.attempt(candidate, ranking.first(count), f".float{count}")
-    return _with_trace(found, failed, ranking, count, seen)
+    found = failed
+    for more in sorted(c for c, q in seen.items() if c >= count and not objection_to_quality(q, bench.request)):
+        found = bench.attempt(candidate, ranking.first(more), f".float{more}")
+        if not found.lost_accuracy:
+            return _with_trace(found, failed, ranking, more, seen)
+    return _with_trace(found, failed, ranking, max(seen), seen)
 
 
 def _with_trace(found: Attempt, failed: Attempt, ranking: Ranking, count: int, seen: dict[int, Quality]) -> Attempt:

@@ -203,3 +203,10 @@ def test_npz_with_a_scalar(tmp_path: Path) -> None:
     path = tmp_path / "d.npz"
     np.savez(path, image=images(3), scale=np.float32(3))
     assert npz_refusal(path) == f"data {path}: array 'scale' is a scalar; axis 0 must count the samples"
+
+
+def test_batches_of_large_samples_are_small() -> None:
+    data = Split("x", {"image": np.zeros((10, 3, 100, 100), np.float32), "ids": np.zeros((10, 7), np.int64)})
+    assert data.affordable(8, 30_007 * 5) == 5
+    assert data.affordable(4, 30_007 * 5) == 4
+    assert data.affordable(8, 10) == 1

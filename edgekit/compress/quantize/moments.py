@@ -257,7 +257,7 @@ def _observe(model: onnx.ModelProto, wanted: dict[str, Seen], split: Split) -> I
     session = Session(exposed.SerializeToString(), threads=None)
     data = split.matched(session.inputs)
     asked = [n for n in names if n not in inputs]
-    size = max(1, min(_BATCH, _BATCH_VALUES // max(1, sum(a[:1].size for a in data.arrays.values()))))
+    size = data.affordable(_BATCH, _BATCH_VALUES)
     total = -(-len(data) // size)
     for part in track(data.batches(session.inputs, size), "observe inputs of weights", total=total):
         values = dict(zip(asked, session.run(part.feeds, asked) if asked else [], strict=True))

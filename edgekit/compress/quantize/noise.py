@@ -63,8 +63,7 @@ def sensitivity(
     specs = tuple(s for s in session.inputs if s.name not in switched.switches)
     data = split.matched(specs)
     off = {name: np.array(False) for name in switched.switches}
-    size = max(1, sum(a[:1].size for a in data.arrays.values()))
-    samples = min(samples, max(_MIN_SAMPLES, _INPUT_VALUES // size))
+    samples = min(samples, max(_MIN_SAMPLES, data.affordable(samples, _INPUT_VALUES)))
     feeds = [b.feeds for b in data.take(samples).batches(specs, samples)]
     references = [_floats(session.run({**f, **off})) for f in feeds]
     found = []

@@ -24,6 +24,8 @@ Rounded = Mapping[str, tuple[Array, Array]]
 _GOOD_ENOUGH = 1e-4  # noise power of 40 dB below the signal: nothing is gained by more bits
 _WORTH_BITS = 0.1  # a tensor must make up this share of all noise
 _RUNS = 8
+_MIN_RUNS = 2
+_INPUT_VALUES = 1 << 18  # of all samples together: every weight costs one run of them
 _MOVES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast")
 _MAX_BYTES = 1 << 31
 
@@ -55,10 +57,14 @@ def choose_precise(
     if split is None or not spare.samples or proto_bytes(model) > _MAX_BYTES:
         return _spend(weights, _guess(model, weights), budget)
     try:
-        noise = noise_of_each(model, weights, rounded, split.take(min(_RUNS, spare.samples)))
+        noise = noise_of_each(model, weights, rounded, split.take(_affordable(split, spare.samples)))
     except ModelError:
         return set()
     return _spend(weights, noise, budget)
+
+
+def _affordable(split: Split, most: int) -> int:
+    return min(most, _RUNS, max(_MIN_RUNS, split.affordable(_RUNS, _INPUT_VALUES)))
 
 
 def _guess(model: onnx.ModelProto, weights: Iterable[Weight]) -> dict[str, float]:
