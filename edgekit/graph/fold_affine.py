@@ -162,10 +162,9 @@ class _Folder:
         value = numpy_helper.to_array(self.fixed[c]).astype(np.float64)
         if node.op_type == "Div" and not np.all(value):
             return None
-        zero, one = np.zeros(()), np.ones(())
-        scale = {"Mul": value, "Div": 1 / value}.get(node.op_type, one) if node.op_type in ("Mul", "Div") else one
-        shift = {"Add": value, "Sub": -value}.get(node.op_type, zero)
-        return _Affine(x, scale, shift)
+        if node.op_type in ("Mul", "Div"):
+            return _Affine(x, value if node.op_type == "Mul" else 1 / value, np.zeros(()))
+        return _Affine(x, np.ones(()), value if node.op_type == "Add" else -value)
 
     def _batch_norm(self, node: onnx.NodeProto) -> _Affine | None:
         training = attribute(node, "training_mode", 0) or any(self.uses.get(o) for o in node.output[1:])

@@ -56,6 +56,11 @@ class Attempt:
         """Whether accuracy is what speaks against it."""
         return self.outcome.startswith("loses")
 
+    @property
+    def runs_int8(self) -> bool:
+        """Whether any node computes on integers."""
+        return _runs_int8(self.details)
+
     def as_dict(self) -> dict[str, Any]:
         """As `quantize --json` lists it."""
         measured = self.proof.as_dict() if self.proof else {}
@@ -165,8 +170,11 @@ class Bench:
 
 def _is_only_storage(result: StepResult) -> bool:
     """Whether a dynamic quantisation found no product and no recurrent layer to run in int8."""
-    counts = [result.details.get(key) for key in ("int8_products", "int8_lstm_layers")]
-    return counts == [0, 0]
+    return "int8_products" in result.details and not _runs_int8(result.details)
+
+
+def _runs_int8(details: Mapping[str, Any]) -> bool:
+    return any(details.get(key) for key in ("nodes_int8", "int8_products", "int8_lstm_layers"))
 
 
 def _as_integers(candidate: Candidate) -> Candidate:

@@ -38,7 +38,8 @@ class Place:
         """What a reader of the figures must know; "" where they are the target's own."""
         if self.absence:
             return (
-                f"latency was not measured, since {self.absence}; chosen by size, and by accuracy computed on the CPU"
+                f"latency was not measured, since {self.absence}; chosen by size among files that compute on integers, "
+                "and by accuracy computed on the CPU"
             )
         return self.caveat
 

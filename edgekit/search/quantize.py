@@ -30,6 +30,8 @@ from edgekit.search.request import AUTO, QuantizeRequest
 from edgekit.search.shift import warn_of_shift
 from edgekit.steps import StepStore
 
+_MUCH_SMALLER = 1.25  # times; int8 kernels make up for less
+
 
 @dataclass(frozen=True)
 class QuantizeReport:
@@ -188,6 +190,18 @@ def _with_trace(found: Attempt, failed: Attempt, ranking: Ranking, count: int, s
     return replace(found, reason=f"{found.reason}; {said}", excluded=excluded, details=details)
 
 
+def _likely_fast(good: list[Attempt]) -> list[Attempt]:
+    """Where latency could not be measured, those that compute on integers, unless others are much smaller."""
+    if any(a.proof and a.proof.latency.speedup is not None for a in good):
+        return good
+    smallest = max(map(_gain, good))
+    return [a for a in good if a.runs_int8 and _MUCH_SMALLER * _gain(a) >= smallest] or good
+
+
+def _gain(attempt: Attempt) -> float:
+    return attempt.proof.gain if attempt.proof else 0.0
+
+
 def _best(attempts: Sequence[Attempt], request: QuantizeRequest) -> Attempt | None:
     """The greatest product of smaller and faster among the good ones.
 
@@ -199,7 +213,7 @@ def _best(attempts: Sequence[Attempt], request: QuantizeRequest) -> Attempt | No
         return measured[0] if measured else None
     good = [a for a in measured if a.good]
     if good:
-        return max(good, key=lambda a: a.proof.gain if a.proof else 0.0)
+        return max(_likely_fast(good), key=_gain)
     lost = [a for a in measured if a.lost_accuracy]
     if request.max_drop is not None and lost:
         return min(lost, key=lambda a: a.proof.quality.drop if a.proof else float("inf"))
