@@ -221,3 +221,20 @@ def test_the_brief_table_holds_all_tasks_in_one(tmp_path: Path) -> None:
     assert lines[2] == "| T4 SmolLM2-135M | **edgekit** | perplexity 36.0000 (35.0000) | 4.00 | - | - |"
     assert lines[3] == "| T4 SmolLM2-135M | bad | 1: Error | - | - | - |"
     assert "- environment ort: onnx 1" in lines
+
+
+def test_a_bound_keeps_the_blocks_and_drops_what_is_added_to_them() -> None:
+    """y = relu(a(x)) + b(relu(a(x))): only the block is left."""
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    g (float[1, 2, 4, 4] x, float[2, 2, 1, 1] v, float[2, 2, 1, 1] w) => (float[1, 2, 4, 4] y) {
+        a = Conv(x, v) r = Relu(a) b = Conv(r, w) s = Add(b, r) y = Relu(s) }"""
+    model = onnx.parser.parse_model(text)
+    bare = module("bound").without_additions(model)
+    assert [(n.op_type, n.input[0]) for n in bare.graph.node] == [
+        ("Conv", "x"),
+        ("Relu", "a"),
+        ("Conv", "r"),
+        ("Relu", "b"),
+    ]
+    onnx.checker.check_model(bare)
+    assert len(model.graph.node) == 5

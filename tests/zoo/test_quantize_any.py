@@ -214,7 +214,7 @@ def files_of(package: str, pattern: str) -> Sequence[Path]:
     ("package", "pattern", "shapes", "least_ratio"),
     [
         ("rapidocr_onnxruntime", "models/*det*.onnx", {"page": (4, 3, 96, 160)}, 3.5),
-        ("rapidocr_onnxruntime", "models/*cls*.onnx", {"x": (4, 3, 48, 192)}, 3.3),
+        ("rapidocr_onnxruntime", "models/*cls*.onnx", {"x": (4, 3, 48, 192)}, 3.5),
         ("rapidocr_onnxruntime", "models/*rec*.onnx", {"x": (4, 3, 48, 160)}, 3.5),
         ("magika", "models/*/model.onnx", {"bytes": (4, 2048)}, 3.5),
         ("silero_vad", "data/silero_vad.onnx", {"input": (8, 1, 576), "state": (8, 2, 1, 128), "sr": (8,)}, 3.45),
