@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import Literal
 
 import numpy as np
@@ -11,11 +12,47 @@ import numpy as np
 from edgekit.data.split import Split
 from edgekit.evaluate import BATCH, BATCH_VALUES, Runner
 from edgekit.progress import track
-from edgekit.specs import Array
+from edgekit.specs import Array, Feeds, TensorSpec
 from edgekit.tasks.metrics import Metric, MetricValue, summarise
 
 Kind = Literal["agreement", "closeness", "cosine"]
 _VOCABULARY = 16
+
+
+class Remembering:
+    """A runner that knows its answers to what it was asked before, as far as they fit into memory.
+
+    Args:
+        runner: Whose answers.
+        most_bytes: Of all answers that are kept.
+    """
+
+    def __init__(self, runner: Runner, most_bytes: int = 1 << 28) -> None:
+        self._runner, self._left = runner, most_bytes
+        self._answers: dict[bytes, list[Array]] = {}
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs it wants."""
+        return self._runner.inputs
+
+    def run(self, feeds: Feeds) -> list[Array]:
+        """The outputs for one batch."""
+        if any(a.dtype == object for a in feeds.values()):
+            return self._runner.run(feeds)
+        asked = sha256()
+        for name, array in feeds.items():
+            asked.update(f"{name} {array.dtype} {array.shape}".encode())
+            asked.update(np.ascontiguousarray(array).data)
+        key = asked.digest()
+        if key in self._answers:
+            return self._answers[key]
+        outputs = self._runner.run(feeds)
+        size = sum(o.nbytes if isinstance(o, np.ndarray) else self._left + 1 for o in outputs)
+        if size <= self._left:
+            self._left -= size
+            self._answers[key] = outputs
+        return outputs
 
 
 def agreement(reference: Runner, candidate: Runner, split: Split, *, batch: int = BATCH) -> MetricValue:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from edgekit.agreement import agreement, kind_of
+from edgekit.agreement import Remembering, agreement, kind_of
 from edgekit.data.split import Split
 from edgekit.specs import Array, Feeds, TensorSpec
 
@@ -87,3 +87,22 @@ def test_closeness_of_a_map_is_one_minus_the_rms_difference() -> None:
     value = agreement(Map(0.0), Map(0.25), SPLIT)
     assert value.name == "closeness"
     assert value.value == pytest.approx(0.75)
+
+
+def test_what_was_answered_before_is_not_asked_again() -> None:
+    asked: list[float] = []
+
+    class Doubling:
+        inputs = (TensorSpec("x", "float32", ("batch", 3)),)
+
+        def run(self, feeds: Feeds) -> list[Array]:
+            asked.append(float(feeds["x"].sum()))
+            return [2 * feeds["x"]]
+
+    runner = Remembering(Doubling(), most_bytes=60)
+    one, two, three = (np.full((2, 3), k, np.float32) for k in (1, 2, 3))
+    for x in (one, two, one, three, two.copy(), three):
+        np.testing.assert_array_equal(runner.run({"x": x})[0], 2 * x)
+    assert asked == [6, 12, 18, 18]  # 24 bytes each: the third does not fit any more
+    assert runner.run({"x": one.reshape(3, 2)})[0].shape == (3, 2)
+    assert runner.inputs[0].name == "x"

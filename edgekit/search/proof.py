@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.agreement import agreement
+from edgekit.agreement import Remembering, agreement
 from edgekit.bench import LatencyComparison, Verdict, compare_latency
 from edgekit.data.split import Split
 from edgekit.errors import ModelError
@@ -158,6 +158,11 @@ class Judge:
         return Session(self.original, threads=self.threads)
 
     @cached_property
+    def _original(self) -> Remembering:
+        """Every candidate is compared with the same answers."""
+        return Remembering(self.session)
+
+    @cached_property
     def unlabelled(self) -> Split:
         """Inputs to compare on: calibration data, else evaluation data, else generated ones."""
         given = self.calibration if self.calibration is not None else self.evaluation
@@ -185,7 +190,7 @@ class Judge:
         session = Session(candidate, threads=self.threads)
         if self._before is None:
             data = self.unlabelled.take(_PROXY_SAMPLES)
-            found = agreement(self.session, session, data)
+            found = agreement(self._original, session, data)
             return Quality(found.name, 1.0, found.value, 1.0 - found.value, None, True, found.n, data.name, True)
         metric, data, before = self._before
         after = scores(session, data, metric, batch=1 if self.is_language_model else 64)
