@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.bench.inputs import BenchInputs, fixed_batch
+from edgekit.bench.engine import engine_of
+from edgekit.bench.inputs import BenchInputs
 from edgekit.bench.measure import Plan, Recorder, Samples, interleave
-from edgekit.bench.records import BenchReport, BenchRow, Setting
+from edgekit.bench.records import BenchReport, BenchRequest, BenchRow, Setting
 from edgekit.bench.statistics import MIN_ROUNDS, Interval, paired_ratio
 from edgekit.bench.streams import Run
 from edgekit.machine import available_cores
 from edgekit.ort.binding import BoundRun
+from edgekit.ort.execution import Execution
 from edgekit.ort.session import Session
 from edgekit.specs import Feeds
 
@@ -157,6 +159,8 @@ def compare_latency(
 ) -> LatencyComparison:
     """Measure two models in turns, in this process; give it files that have run before.
 
+    What a provider builds is built before, in a process of its own, and kept: no build is inside a latency.
+
     Args:
         before: The original.
         after: What was made of it; the same inputs.
@@ -164,7 +168,7 @@ def compare_latency(
         threads: By default all cores that this process may use.
         seconds: Least time of recorded runs for each.
         provider: Short name.
-        batch: Of the feed that is made; by default the one that the model fixes, or 1.
+        batch: Of the feed that is made; by default what the model fixes, else that of `shapes`, else 1.
         shapes: Of the feed that is made, for dimensions beyond the batch.
 
     Raises:
@@ -172,12 +176,17 @@ def compare_latency(
         ProviderError: if the provider is not there.
     """
     count = threads if threads is not None else available_cores()
+    maker = BenchInputs(shapes or {})
+    executions = _executions((before, after), provider, feeds, batch, shapes or {}, count)
 
     def prepare(backwards: bool) -> dict[str, Run]:
         order = [("before", before), ("after", after)]
-        made = {n: Session(path, provider, threads=count) for n, path in (reversed(order) if backwards else order)}
+        made = {
+            name: Session(path, provider, threads=count, execution=executions[path])
+            for name, path in (reversed(order) if backwards else order)
+        }
         inputs = made["before"].inputs
-        used = feeds or BenchInputs(shapes or {}).feeds(inputs, batch or fixed_batch(inputs) or 1)
+        used = feeds or maker.feeds(inputs, batch or maker.batch(inputs))
         return {name: runner(session, used) for name, session in made.items()}
 
     first, second, gain = measure_pair(prepare, seconds)
@@ -190,6 +199,21 @@ def compare_latency(
         provider=provider,
         threads=count,
     )
+
+
+def _executions(
+    models: Sequence[Path],
+    provider: str,
+    feeds: Feeds | None,
+    batch: int | None,
+    shapes: Mapping[str, Sequence[int]],
+    threads: int,
+) -> dict[Path, Execution]:
+    """How each model runs, with its engine where the provider builds one for the feed that is measured."""
+    used = {name: np.shape(array) for name, array in feeds.items()} if feeds else shapes
+    batches = (batch,) if batch and not feeds else ()
+    request = BenchRequest(providers=(provider,), batches=batches, shapes=used, threads=threads)
+    return {model: request.execution_on(provider, engine_of(model, provider, request)) for model in models}
 
 
 def measure_pair(

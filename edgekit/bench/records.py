@@ -214,6 +214,7 @@ class BenchRow:
         threads: Intra-op threads of a session.
         streams: Callers at the same time; the latency of each is then measured under the load of all.
         sessions: How many sessions they share.
+        options: The session options that were asked for; `threads` is what came of theirs.
     """
 
     model: str
@@ -228,6 +229,7 @@ class BenchRow:
     streams: int = 1
     sessions: int = 1
     energy: Energy = NOT_MEASURED
+    options: SessionOptions = field(default_factory=SessionOptions)
 
     @property
     def batch(self) -> int:
@@ -271,6 +273,7 @@ class BenchRow:
             "threads": self.threads,
             "streams": self.streams,
             "sessions": self.sessions,
+            "session_options": self.options.settings(),
             "n": self.samples.n,
             "latency_ms": self.latency_ms.as_dict(),
             "throughput_per_s": self.throughput_per_s,

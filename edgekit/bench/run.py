@@ -17,6 +17,7 @@ from edgekit.bench.statistics import summarise
 from edgekit.bench.steady import Case, Steady, measure_cases, sessions_of
 from edgekit.errors import ModelError
 from edgekit.graph.read import size_bytes
+from edgekit.ort.options import SessionOptions
 from edgekit.ort.providers import short_name
 from edgekit.progress import track
 
@@ -89,6 +90,7 @@ def _row(case: Case, steady: Steady, number: int, size: int, request: BenchReque
         streams=case.streams,
         sessions=sessions_of(case, request),
         energy=steady.energies.get(number, NOT_MEASURED),
+        options=request.tuned or SessionOptions(),
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from edgekit import machine
+from edgekit.bench.candidates import Change, Objective, candidates
 from edgekit.bench.cold import cold_start
 from edgekit.bench.compare import Speedup, Verdict, measure_pair, runner, verdict
 from edgekit.bench.engine import engine_of
 from edgekit.bench.inputs import BenchInputs
 from edgekit.bench.measure import Samples
 from edgekit.bench.noise import disturbances, look
+from edgekit.bench.optimized import OptimizedFile, keep_optimized, save_optimized
 from edgekit.bench.records import BenchRequest, ColdStart
 from edgekit.bench.streams import Run, Streams
 from edgekit.errors import ModelError
@@ -25,44 +27,12 @@ from edgekit.files import sha256_of
 from edgekit.graph.read import size_bytes
 from edgekit.ort import Session, SessionOptions
 from edgekit.progress import advancing
+from edgekit.specs import Array
 
 _SHORTEST_S, _LONGEST_S = 0.1, 2.0
 _SEARCHING = 0.7  # the share of the time after which no further setting is tried
 _COST = 6  # a trial takes about this many times the least time of one side, warm-up included
 _PROOF = 3  # the last measurement is this many times as long as a trial
-
-
-class Objective(StrEnum):
-    """What is to become shorter or more."""
-
-    LATENCY = "latency"
-    THROUGHPUT = "throughput"
-    SESSION_MS = "session_ms"
-
-
-@dataclass(frozen=True)
-class Change:
-    """One setting that may help.
-
-    Attributes:
-        title: For people.
-        settings: Fields of SessionOptions and their new values.
-    """
-
-    title: str
-    settings: Mapping[str, Any]
-
-    def applied_to(self, options: SessionOptions) -> SessionOptions:
-        """The options with this change; config entries are added to those that are there."""
-        entries = {**options.config_entries, **self.settings.get("config_entries", {})}
-        return replace(options, **{**self.settings, "config_entries": entries})
-
-    def undone_in(self, options: SessionOptions) -> SessionOptions:
-        """The options with the defaults where this change is."""
-        defaults = {name: getattr(SessionOptions(), name) for name in self.settings}
-        own = self.settings.get("config_entries", {})
-        entries = {key: value for key, value in options.config_entries.items() if key not in own}
-        return replace(options, **{**defaults, "config_entries": entries})
 
 
 @dataclass(frozen=True)
@@ -102,6 +72,7 @@ class TuneReport:
         options: The best session options; empty where no setting helps.
         proof: The options against the defaults on new sessions, after the search; None where there is nothing to prove,
             or an interruption came first.
+        optimized: The optimised file among the options, where one was kept.
         complete: False when the user stopped it.
     """
 
@@ -117,6 +88,7 @@ class TuneReport:
     proof: Trial | None = None
     trials: list[Trial] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    optimized: OptimizedFile | None = None
     complete: bool = True
 
     @property
@@ -136,6 +108,7 @@ class TuneReport:
         proof = self.proof.as_dict() if self.proof is not None else {}
         return {
             **self.options.as_dict(),
+            "optimized_model": None if self.optimized is None else self.optimized.model_dump(),
             "speedup": proof.get("speedup") if self.gained else None,
             "ci95": proof.get("ci95") if self.gained else None,
             "verdict": str(self.verdict) if self.complete else None,
@@ -163,7 +136,12 @@ class TuneInterrupted(KeyboardInterrupt):
 
 
 def tune(
-    model: Path, request: BenchRequest, *, objective: Objective = Objective.LATENCY, seconds: float = 45.0
+    model: Path,
+    request: BenchRequest,
+    *,
+    objective: Objective = Objective.LATENCY,
+    seconds: float = 45.0,
+    optimized: Path | None = None,
 ) -> TuneReport:
     """Search the session options under which a model does best, setting by setting.
 
@@ -176,8 +154,11 @@ def tune(
             throughput the streams, by default as many as cores.
         objective: What counts.
         seconds: About how long it may take.
+        optimized: For session_ms on the CPU, where to keep the model as ONNX Runtime optimised it, if that is proven
+            to help; not tried where it is not given.
 
     Raises:
+        OutputError: if the optimised file cannot be written.
         ModelError: if the model does not load, crashes, hangs, or does not take the batch or the shapes, and for a
             request of more than one provider, batch or number of streams.
         ProviderError: if the provider is not there.
@@ -196,39 +177,52 @@ def tune(
         str(model), sha256_of(model), provider, cold.batch, streams, objective, request.thread_count, machine.facts()
     )
     before = look()
-    try:
-        _search(_Bench(model, request, report, cold), candidates(request, objective), seconds)
-    except KeyboardInterrupt:
-        report.complete = False
-        raise TuneInterrupted(report) from None
+    with tempfile.TemporaryDirectory(prefix="edgekit-optimized-") as staging:
+        try:
+            bench = _Bench(model, request, report, cold)
+            first = _optimised(bench, Path(staging) / "optimized.onnx", optimized)
+            _search(bench, [*first, *candidates(request, objective)], seconds)
+            _keep(report, model, optimized)
+        except KeyboardInterrupt:
+            report.complete = False
+            raise TuneInterrupted(report) from None
+        finally:
+            _drop_unproven(report)
     report.notes += disturbances(before, look())
-    if objective is Objective.SESSION_MS and report.gained:
+    if objective is Objective.SESSION_MS and replace(report.options, optimized_model=None) != SessionOptions():
         report.notes.append("a session starts sooner so, but its runs may take longer: measure with --session-options")
     return report
 
 
-def candidates(request: BenchRequest, objective: Objective) -> list[Change]:
-    """The settings that are tried, those that usually matter most first."""
-    cores = machine.available_cores()
-    fewer = [] if request.threads is not None else sorted({1, 2, 4, 8, 16, 32, cores // 2} - {0})
-    found = [Change(f"{n} thread{'s'[: n > 1]}", {"threads": n}) for n in reversed(fewer) if n < cores]
-    if objective is not Objective.SESSION_MS:
-        found.append(_entry("no spinning", "session.intra_op.allow_spinning", "0"))
-    levels = ("ORT_ENABLE_LAYOUT", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_BASIC", "ORT_DISABLE_ALL")
-    found += [Change(f"graph {name.split('_', 1)[1].lower()}", {"graph_optimization_level": name}) for name in levels]
-    found.append(_entry("no prepacking", "session.disable_prepacking", "1"))
-    if objective is not Objective.SESSION_MS:
-        if cores > 1:
-            side_by_side = {"execution_mode": "ORT_PARALLEL", "inter_op_num_threads": cores}
-            found.append(Change("nodes side by side", side_by_side))
-        found.append(_entry("dynamic block base 4", "session.dynamic_block_base", "4"))
-        found.append(Change("no memory arena", {"enable_cpu_mem_arena": False}))
-        found.append(Change("no memory pattern", {"enable_mem_pattern": False}))
-    return found
+def _optimised(bench: _Bench, draft: Path, wanted: Path | None) -> list[Change]:
+    """The model as ONNX Runtime optimised it, as one more setting; none where it does not apply or cannot be had."""
+    report = bench.report
+    if report.objective is not Objective.SESSION_MS:
+        return []
+    if wanted is None or report.provider != "cpu":
+        report.notes.append("an optimised model file was not tried: that takes --out, to keep it, and the provider cpu")
+        return []
+    try:
+        save_optimized(bench.model, draft, threads=bench.request.thread_count, feeds=bench.feeds)
+    except ModelError as error:
+        report.notes.append(f"optimised model file: {error}")
+        return []
+    return [Change("optimised model file", {"optimized_model": str(draft)})]
 
 
-def _entry(title: str, key: str, value: str) -> Change:
-    return Change(title, {"config_entries": {key: value}})
+def _keep(report: TuneReport, model: Path, place: Path | None) -> None:
+    draft = report.options.optimized_model
+    if draft is None or place is None or not report.gained:
+        return
+    report.optimized = keep_optimized(Path(draft), model, place)
+    report.options = replace(report.options, optimized_model=str(place))
+
+
+def _drop_unproven(report: TuneReport) -> None:
+    """Take an optimised file that was not kept out of the options: it goes with its directory."""
+    if report.options.optimized_model is not None and report.optimized is None:
+        report.options = replace(report.options, optimized_model=None)
+        report.notes.append("the optimised model file was not proven and is not kept")
 
 
 def _check(request: BenchRequest, seconds: float) -> None:
@@ -269,10 +263,13 @@ class _Bench:
         if self.report.objective is Objective.SESSION_MS:
             return lambda: self._session(options)
         session, streams = self._session(options), self.report.streams
-        inputs = BenchInputs(self.request.shapes, self.request.feeds, self.request.seed, self.cold.vocabularies)
-        feeds = inputs.feeds(session.inputs, self.report.batch)
-        run = runner(session, feeds, streams=streams, bound=self.cold.io_binding)
+        run = runner(session, self.feeds(session), streams=streams, bound=self.cold.io_binding)
         return Streams([run] * streams) if streams > 1 else run
+
+    def feeds(self, session: Session) -> dict[str, Array]:
+        """What every session is run on."""
+        inputs = BenchInputs(self.request.shapes, self.request.feeds, self.request.seed, self.cold.vocabularies)
+        return inputs.feeds(session.inputs, self.report.batch)
 
     def _reading(self, samples: Samples) -> Samples:
         """Latencies; for throughput, the time that each round took for one run."""
@@ -291,7 +288,7 @@ def _search(bench: _Bench, changes: Sequence[Change], seconds: float) -> None:
             if monotonic() - start > _SEARCHING * seconds:
                 report.notes.append(f"the time was up: {len(changes) - number} of {len(changes)} settings not tried")
                 break
-            if _better(bench, change, each_s):
+            if change.matters_to(report.options) and _better(bench, change, each_s):
                 kept = [c for c in kept if not c.settings.keys() & change.settings.keys() - {"config_entries"}]
                 kept.append(change)
             show(number + 1)

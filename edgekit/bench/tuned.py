@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edgekit.bench.optimized import OptimizedFile, find_optimized
 from edgekit.errors import ModelError, unknown
 from edgekit.ort import SessionOptions
 from edgekit.ort.options import CONFIG_ENTRIES
@@ -35,11 +37,12 @@ class SessionSettings(_Strict):
 
 
 class TunedFile(_Strict):
-    """What the file holds; only the first three change a session, the others say where they come from."""
+    """What the file holds; only the first four change a session, the others say where they come from."""
 
     session_options: SessionSettings = SessionSettings()
     config_entries: dict[str, str] = Field(default_factory=dict)
     threads: Count | None = None
+    optimized_model: OptimizedFile | None = None
     speedup: float | None = None
     ci95: list[float] | None = None
     verdict: str | None = None
@@ -58,9 +61,22 @@ class TunedFile(_Strict):
 
     @property
     def options(self) -> SessionOptions:
-        """What a session takes."""
+        """What a session takes, the optimised file left out, which is for one model on one machine."""
         held = self.session_options.model_dump()
         return SessionOptions(**held, config_entries=dict(self.config_entries), threads=self.threads)
+
+
+def read_options(path: Path, models: Sequence[Path], providers: Sequence[str] = ("cpu",)) -> SessionOptions:
+    """What a file says of how sessions of these models are made.
+
+    Raises:
+        ModelError: as `read_tuned`, and if it holds an optimised file that is not for these models, here.
+    """
+    tuned = read_tuned(path)
+    if tuned.optimized_model is None:
+        return tuned.options
+    place = find_optimized(tuned.optimized_model, path, models, providers)
+    return replace(tuned.options, optimized_model=str(place))
 
 
 def read_tuned(path: Path) -> TunedFile:
@@ -72,7 +88,12 @@ def read_tuned(path: Path) -> TunedFile:
     """
     content = _read_object(path)
     _known(path, "key", content, TunedFile.model_fields)
-    for part, allowed in (("session_options", SessionSettings.model_fields), ("config_entries", CONFIG_ENTRIES)):
+    parts: dict[str, Iterable[str]] = {
+        "session_options": SessionSettings.model_fields,
+        "config_entries": CONFIG_ENTRIES,
+        "optimized_model": OptimizedFile.model_fields,
+    }
+    for part, allowed in parts.items():
         if isinstance(content.get(part), dict):
             _known(path, f"key of {part}", content[part], allowed)
     try:

@@ -107,7 +107,7 @@ def bench(
         keep_trace=profile is not None,
         compare=compare,
         **where,
-        tuned=tuning.read_options(session_options),
+        tuned=tuning.read_options(session_options, models, provider or ["cpu"]),
     )
     if tune:
         return tuning.bench_tune(models, request, objective, tune_seconds, out)

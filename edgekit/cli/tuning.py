@@ -49,24 +49,25 @@ def check_flags(tune: bool, **own: Any) -> None:
             raise typer.BadParameter(f"--{name.replace('_', '-')} belongs to --tune")
 
 
-def read_options(path: Path | None) -> SessionOptions | None:
+def read_options(path: Path | None, models: list[Path], providers: list[str]) -> SessionOptions | None:
     """The options of a file, if one was named.
 
     Raises:
-        ModelError: if it is not there, or holds what is unknown.
+        ModelError: if it is not there, holds what is unknown, or an optimised file that is not for these models here.
     """
     if path is None:
         return None
-    from edgekit.bench.tuned import read_tuned
+    from edgekit.bench import tuned
 
-    return read_tuned(path).options
+    return tuned.read_options(path, models, providers)
 
 
 def bench_tune(
     models: list[Path], request: BenchRequest, objective: str | None, seconds: float | None, out: Path | None
 ) -> None:
     """Search, tell, and write the file; Ctrl-C gives the best until then."""
-    from edgekit.bench.tune import Objective, TuneInterrupted, tune
+    from edgekit.bench.candidates import Objective
+    from edgekit.bench.tune import TuneInterrupted, tune
     from edgekit.errors import ModelError, unknown
     from edgekit.files import check_output, write_json
     from edgekit.graph.read import data_files
@@ -78,15 +79,19 @@ def bench_tune(
     objectives = [o.value for o in Objective]
     if objective is not None and objective not in objectives:
         raise ModelError(unknown("objective", objective, objectives))
+    given: dict[str, Any] = {} if seconds is None else {"seconds": seconds}
     if out is not None:
-        check_output(out, models[0], *(data_files(models[0]) if models[0].is_file() else ()))
-    given = {} if seconds is None else {"seconds": seconds}
+        given["optimized"] = out.with_name(f"{out.stem}.optimized.onnx")
+        for file in (out, given["optimized"]):
+            check_output(file, models[0], *(data_files(models[0]) if models[0].is_file() else ()))
     try:
         report = tune(models[0], request, objective=Objective(objective or Objective.LATENCY), **given)
     except TuneInterrupted as stop:
         report = stop.report
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_NOTHING) from None
+    if report.optimized is not None:
+        note(f"wrote {given['optimized']}, for this CPU and this version of ONNX Runtime alone")
     if out is not None and (report.complete or report.trials):
         write_json(out, report.as_dict())
         note(f"wrote {out}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 GRAPH_LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_LAYOUT", "ORT_ENABLE_ALL")
@@ -32,6 +33,8 @@ class SessionOptions:
         inter_op_num_threads: How many nodes may run side by side in ORT_PARALLEL.
         config_entries: Session config entries, keys from CONFIG_ENTRIES.
         threads: Intra-op threads, of the machine it was found on.
+        optimized_model: Path of the model as ONNX Runtime optimised it before, which is loaded in its place and not
+            optimised again.
     """
 
     graph_optimization_level: str | None = None
@@ -41,6 +44,7 @@ class SessionOptions:
     inter_op_num_threads: int | None = None
     config_entries: Mapping[str, str] = field(default_factory=dict)
     threads: int | None = None
+    optimized_model: str | None = None
 
     def apply(self, options: Any) -> None:
         """Set an `onnxruntime.SessionOptions`."""
@@ -50,6 +54,8 @@ class SessionOptions:
         kinds = {"graph_optimization_level": ort.GraphOptimizationLevel, "execution_mode": ort.ExecutionMode}
         for name, value in self.attributes().items():
             setattr(options, name, getattr(kinds[name], str(value)) if name in kinds else value)
+        if self.optimized_model is not None:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
         for key, entry in self.config_entries.items():
@@ -57,9 +63,14 @@ class SessionOptions:
 
     def attributes(self) -> dict[str, object]:
         """The attributes of `onnxruntime.SessionOptions` that are set, threads and config entries left out."""
-        others = ("config_entries", "threads")
+        others = ("config_entries", "threads", "optimized_model")
         held = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in others}
         return {name: value for name, value in held.items() if value is not None}
+
+    def settings(self) -> dict[str, object]:
+        """What is set beside threads, under one roof: attributes, config entries, the optimised file's name."""
+        file = {} if self.optimized_model is None else {"optimized_model": Path(self.optimized_model).name}
+        return {**self.attributes(), **self.config_entries, **file}
 
     def __str__(self) -> str:
         """What is set, in one line.
@@ -68,7 +79,7 @@ class SessionOptions:
         'enable_mem_pattern=False, threads=2'
         """
         threads = {} if self.threads is None else {"threads": self.threads}
-        held = {**self.attributes(), **self.config_entries, **threads}
+        held = {**self.settings(), **threads}
         return ", ".join(f"{name}={value}" for name, value in held.items()) or "the defaults"
 
     def as_dict(self) -> dict[str, Any]:

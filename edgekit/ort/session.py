@@ -51,9 +51,11 @@ class Session:
         provider: Short name; the CPU takes the nodes that the provider has no kernel for, and nothing else.
         threads: Intra-op threads; by default what affinity and cgroup allow.
         config: Extra session config entries.
-        tuned: Options that replace the defaults; `threads`, where given, wins over theirs.
+        tuned: Options that replace the defaults; `threads`, where given, wins over theirs. Their optimised file, where
+            there is one, is loaded in place of `model`.
         execution: Device, strictness and further options of the provider.
         graph_optimization: False switches ONNX Runtime's graph optimisation off.
+        save_optimized: Where ONNX Runtime writes the model as it optimised it.
         log_severity: ONNX Runtime's own log level; 4 keeps it silent, errors come as exceptions.
 
     Raises:
@@ -73,6 +75,7 @@ class Session:
         execution: Execution | None = None,
         graph_optimization: bool = True,
         profile_prefix: Path | None = None,
+        save_optimized: Path | None = None,
         log_severity: int = 4,
     ) -> None:
         ort, execution = require_ort(), execution or Execution()
@@ -84,6 +87,7 @@ class Session:
         options.inter_op_num_threads = 1
         if tuned is not None:
             tuned.apply(options)
+            model = model if tuned.optimized_model is None else Path(tuned.optimized_model)
             if threads is not None:
                 options.intra_op_num_threads = threads
         if not graph_optimization:
@@ -91,6 +95,8 @@ class Session:
         if profile_prefix is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(profile_prefix)
+        if save_optimized is not None:
+            options.optimized_model_filepath = str(save_optimized)
         self.provider = provider
         self.device = execution.device or 0
         self.threads: int = options.intra_op_num_threads

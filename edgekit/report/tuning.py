@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.bench.tune import Objective, Trial, TuneReport
+from edgekit.bench.candidates import Objective
+from edgekit.bench.tune import Trial, TuneReport
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -3,15 +3,18 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from edgekit.bench import BenchRequest, bench_models, energy, steady
+from edgekit.bench.cold import cold_start
 from edgekit.bench.energy import Meter, Meters, find_meters, measure_energy
 from edgekit.bench.streams import Streams
 from edgekit.nvidia import Gpu
+from edgekit.ort import Execution
 
 from .conftest import Maker
 
@@ -101,6 +104,17 @@ def test_rows_hold_the_energy_of_a_run(chain: Maker, monkeypatch: pytest.MonkeyP
     request = BenchRequest(min_seconds=0.02, min_runs=5, warmup_seconds=0.01, threads=1, guard=False)
     found = bench_models([chain(16)], request).rows[0].energy
     assert found.joules_per_run == pytest.approx(5 / found.runs)
+
+
+def test_the_energy_of_the_device_that_runs_is_read(chain: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(steady, "find_meters", lambda *args: asked.append(args) or Meters())
+    request = BenchRequest(providers=("cuda",), execution=Execution(device=1), threads=1)
+    case = steady.Case(chain(16), "cuda", cold_start(chain(16), "cpu", 1, BenchRequest(threads=1)), 1)
+    fallen = replace(case, cold=replace(case.cold, fallback=True))
+    assert steady._energy(case, request, lambda: None).joules_per_run is None
+    assert steady._energy(fallen, request, lambda: None).joules_per_run is None
+    assert asked == [("cuda", 1), ("cpu", 1)]
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgekit.bench import BenchRequest, engine
+from edgekit.bench import BenchRequest, compare, compare_latency, engine
 from edgekit.bench.engine import engine_of
 from edgekit.errors import ModelError, ProviderError
 from edgekit.nvidia import Gpu
-from edgekit.ort import Execution, require_ort
+from edgekit.ort import Execution, Session, require_ort
 from edgekit.ort.engines import Engine, engines_home
 from edgekit.ort.tensorrt import parse_range
 
@@ -180,3 +180,30 @@ def test_engines_are_kept_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     if engines_home().is_relative_to(tmp_path):
         assert engines_home() == tmp_path / "edgekit" / "tensorrt"
+
+
+@pytest.mark.parametrize("fed", [True, False])
+def test_two_models_are_compared_on_engines_that_were_built_before(
+    here: Machine, chain: Maker, monkeypatch: pytest.MonkeyPatch, fed: bool
+) -> None:
+    made: list[tuple[Path, Mapping[str, str], int]] = []
+
+    def session(model: Path, provider: str, *, threads: int, execution: Execution) -> Session:
+        assert provider == "tensorrt"
+        made.append((model, execution.options, len(here.builds)))
+        return Session(model, "cpu", threads=threads)
+
+    monkeypatch.setattr(engine, "engines_home", lambda: here.home)
+    monkeypatch.setattr(compare, "Session", session)
+    models = [chain(16, layers=n, name=f"m{n}") for n in (2, 3)]
+    feeds = {"x": np.ones((5, 16), np.float32)} if fed else None
+    found = compare_latency(
+        *models, feeds, provider="tensorrt", threads=1, seconds=0.05, shapes=None if fed else {"x": (5, 16)}
+    )
+    assert found.provider == "tensorrt"
+    assert [options["trt_profile_opt_shapes"] for options in here.builds] == ["x:5x16", "x:5x16"]
+    # no session before both are built, and each session on the engine of its own model
+    assert {builds for _, _, builds in made} == {2}
+    places = {model: options["trt_engine_cache_path"] for model, options, _ in made}
+    for model in models:
+        assert (Path(places[model]) / "graph_0.engine").read_bytes() == model.read_bytes()

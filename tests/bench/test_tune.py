@@ -10,8 +10,9 @@ import pytest
 
 from edgekit.bench import BenchRequest, Samples, Speedup, Verdict
 from edgekit.bench import tune as module
+from edgekit.bench.candidates import Change, Objective, candidates
 from edgekit.bench.cold import cold_start
-from edgekit.bench.tune import Change, Objective, Trial, TuneInterrupted, candidates, tune
+from edgekit.bench.tune import Trial, TuneInterrupted, tune
 from edgekit.bench.tuned import TunedFile
 from edgekit.errors import ModelError, ProviderError
 from edgekit.ort import SessionOptions

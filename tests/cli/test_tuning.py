@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 from collections.abc import Callable
@@ -14,8 +15,9 @@ Cli = Callable[..., Any]
 @pytest.fixture
 def one_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     from edgekit.bench import tune
+    from edgekit.bench.candidates import Change
 
-    arena = tune.Change("no memory arena", {"enable_cpu_mem_arena": False})
+    arena = Change("no memory arena", {"enable_cpu_mem_arena": False})
     monkeypatch.setattr(tune, "candidates", lambda *_: [arena])
 
 
@@ -32,6 +34,8 @@ def test_what_is_found_is_written_and_can_be_measured_with(cli: Cli, dense_onnx:
     assert measured.code == 0
     assert measured.json()["rows"][0]["threads"] == 1
     assert any("session.intra_op.allow_spinning=0, threads=1" in note for note in measured.json()["notes"])
+    settings = {**answer.json()["session_options"], "session.intra_op.allow_spinning": "0"}
+    assert measured.json()["rows"][0]["session_options"] == settings
 
 
 @pytest.mark.usefixtures("one_setting")
@@ -84,3 +88,43 @@ def test_ctrl_c_gives_the_best_until_then(background: Callable[..., Any], dense_
     assert code == 130
     assert seconds < 1.5
     assert "interrupted; nothing was tried until then" in running.said
+
+
+def test_an_optimised_file_is_used_for_its_model_and_refused_for_another(
+    cli: Cli, dense_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit.bench import tune
+
+    real = tune._Bench.compare
+
+    def faster(self: Any, *args: Any) -> Any:  # of so small a model the gain is within the noise
+        return dataclasses.replace(real(self, *args), verdict=tune.Verdict.FASTER)
+
+    monkeypatch.setattr(tune._Bench, "compare", faster)
+    monkeypatch.setattr(tune, "candidates", lambda *_: [])
+    out, kept = tmp_path / "o.json", tmp_path / "o.optimized.onnx"
+    flags = ("--tune", "--objective", "session_ms", "--tune-seconds", 1, "--threads", 1, "--out", out)
+    answer = cli("bench", dense_onnx, *flags)
+    assert answer.code == 0
+    assert "best: optimized_model=o.optimized.onnx" in answer.out
+    assert "o.optimized.onnx, for this CPU and this version of ONNX Runtime alone" in " ".join(answer.err.split())
+    table = tmp_path / "rows.csv"
+    measured = cli(
+        "bench", dense_onnx, "--session-options", out, "--min-seconds", 0.05, "--threads", 1, "--csv", table, "--json"
+    )
+    row = measured.json()["rows"][0]
+    assert row["model"] == str(dense_onnx)
+    assert row["session_options"] == {"optimized_model": "o.optimized.onnx"}
+    assert "session_options.optimized_model" in table.read_text().splitlines()[0]
+    kept.write_bytes(dense_onnx.read_bytes())
+    refused = cli("bench", dense_onnx, "--session-options", out)
+    assert (refused.code, refused.out) == (1, "")
+    assert "its optimised file o.optimized.onnx was changed since it was proven" in refused.err
+
+
+def test_the_optimised_file_never_replaces_the_model(cli: Cli, dense_onnx: Path, tmp_path: Path) -> None:
+    model = tmp_path / "o.optimized.onnx"
+    model.write_bytes(dense_onnx.read_bytes())
+    answer = cli("bench", model, "--tune", "--objective", "session_ms", "--out", tmp_path / "o.json")
+    assert answer.code == 1
+    assert "edgekit never overwrites its input" in answer.err
