@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -66,10 +67,10 @@ def _spread(rows: Sequence[BenchRow], labels: dict[str, str]) -> Any:
         figure.add_trace(_histogram(row, edges, name, style), row=1, col=1)
         for trace in _rounds(row, name, style):
             figure.add_trace(trace, row=1, col=2)
-    figure.update_xaxes(title_text="latency (ms)", **_axis(edges[-1] / edges[0]), col=1)
+    figure.update_xaxes(title_text="latency (ms)", **_axis(edges[0], edges[-1]), col=1)
     figure.update_xaxes(title_text="round", col=2)
     figure.update_yaxes(title_text="runs (%)", rangemode="tozero", col=1)
-    figure.update_yaxes(title_text="latency (ms)", **_axis(max(medians) / min(medians)), col=2)
+    figure.update_yaxes(title_text="latency (ms)", **_axis(min(medians), max(medians)), col=2)
     return _laid_out(figure, 380)
 
 
@@ -81,8 +82,16 @@ def _edges(values: Sequence[Array]) -> Array:
     return np.asarray(spaced(low, high, _BINS + 1))
 
 
-def _axis(ratio: float) -> dict[str, str]:
-    return {"type": "log", "dtick": "D2"} if ratio > _FAR_APART else {"type": "linear"}
+def _axis(low: float, high: float) -> dict[str, Any]:
+    """An axis over these values; a logarithmic one says each of its steps in full, where Plotly writes 2 for 0.2."""
+    if high / low <= _FAR_APART:
+        return {"type": "linear"}
+    steps = [
+        digit * 10.0**power
+        for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        for digit in (1, 2, 5)
+    ]
+    return {"type": "log", "tickvals": steps, "ticktext": [f"{step:.12g}" for step in steps]}
 
 
 def _histogram(row: BenchRow, edges: Array, name: str, style: dict[str, Any]) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from edgekit.bench import compare_rows
 from edgekit.bench.records import OperatorTime
 from edgekit.report.bench_html import bench_html, write_html
-from edgekit.report.bench_plots import operator_shares, plots
+from edgekit.report.bench_plots import _axis, operator_shares, plots
 from edgekit.report.benchmark import Findings
 from tests.bench_rows import report, row
 
@@ -90,3 +90,11 @@ def test_operators_that_take_little_are_taken_together() -> None:
 def test_the_page_is_the_same_each_time(page: str, tmp_path: Path) -> None:
     write_html(tmp_path / "p.html", Findings(report(ROWS[:1])))
     assert (tmp_path / "p.html").read_text() == bench_html(Findings(report(ROWS[:1])))
+
+
+def test_a_logarithmic_axis_says_its_steps_in_full() -> None:
+    axis = _axis(0.06, 0.4)
+    assert axis["type"] == "log"
+    assert axis["ticktext"][:6] == ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5"]
+    assert axis["tickvals"][3] == 0.1
+    assert _axis(0.1, 0.4) == {"type": "linear"}
