@@ -106,3 +106,19 @@ def test_what_was_answered_before_is_not_asked_again() -> None:
     assert asked == [6, 12, 18, 18]  # 24 bytes each: the third does not fit any more
     assert runner.run({"x": one.reshape(3, 2)})[0].shape == (3, 2)
     assert runner.inputs[0].name == "x"
+
+
+def test_sequences_and_strings_are_asked_every_time() -> None:
+    class Counting:
+        inputs = ()
+        runs = 0
+
+        def run(self, feeds: Feeds) -> list[Array]:
+            self.runs += 1
+            return []
+
+    counting = Counting()
+    for feeds in ({"x": [np.ones(2)]}, {"x": np.array(["a"], object)}):
+        for _ in range(2):
+            Remembering(counting).run(feeds)  # type: ignore[arg-type]
+    assert counting.runs == 4

@@ -25,7 +25,7 @@ def test_commands_run_in_their_order(tmp_path: Path) -> None:
     commands = [line for block in blocks("sh")[1:] for line in block.strip().splitlines()]
     assert len(commands) >= 7
     for command in commands:
-        words = shlex.split(command)
+        words = shlex.split(command, comments=True)
         assert words[0] == "edgekit"
         done = subprocess.run(
             [sys.executable, "-m", *words, "--quiet"], cwd=tmp_path, capture_output=True, text=True, timeout=300

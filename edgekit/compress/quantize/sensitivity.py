@@ -16,7 +16,7 @@ from edgekit.compress.quantize.candidates import FLOATS, Weight
 from edgekit.data.split import Split
 from edgekit.errors import ModelError
 from edgekit.graph.read import proto_bytes
-from edgekit.progress import track
+from edgekit.progress import track, warn
 from edgekit.specs import Array, Feeds
 
 Rounded = Mapping[str, tuple[Array, Array]]
@@ -58,7 +58,8 @@ def choose_precise(
         return _spend(weights, _guess(model, weights), budget)
     try:
         noise = noise_of_each(model, weights, rounded, split.take(_affordable(split, spare.samples)))
-    except ModelError:
+    except ModelError as error:
+        warn(f"no weight is kept in 16 bits, since what each does to the outputs could not be measured: {error}")
         return set()
     return _spend(weights, noise, budget)
 
