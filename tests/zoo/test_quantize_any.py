@@ -217,7 +217,7 @@ def files_of(package: str, pattern: str) -> Sequence[Path]:
         ("rapidocr_onnxruntime", "models/*cls*.onnx", {"x": (4, 3, 48, 192)}, 3.5),
         ("rapidocr_onnxruntime", "models/*rec*.onnx", {"x": (4, 3, 48, 160)}, 3.5),
         ("magika", "models/*/model.onnx", {"bytes": (4, 2048)}, 3.5),
-        ("silero_vad", "data/silero_vad.onnx", {"input": (8, 1, 576), "state": (8, 2, 1, 128), "sr": (8,)}, 3.45),
+        ("silero_vad", "data/silero_vad.onnx", {"input": (8, 1, 576), "state": (8, 2, 1, 128), "sr": (8,)}, 3.5),
     ],
     ids=["ocr-det", "ocr-cls", "ocr-rec", "magika", "silero"],
 )
