@@ -13,7 +13,7 @@ from edgekit.data.split import Split
 from edgekit.evaluate import BATCH, BATCH_VALUES, Runner
 from edgekit.progress import track
 from edgekit.specs import Array, Feeds, TensorSpec
-from edgekit.tasks.metrics import Metric, MetricValue, summarise
+from edgekit.tasks.metric import Metric, MetricValue, summarise
 
 Kind = Literal["agreement", "closeness", "cosine"]
 _VOCABULARY = 16

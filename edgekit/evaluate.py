@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from edgekit.data.split import Split
+from edgekit.data.split import Batch, Split
 from edgekit.errors import DataError
 from edgekit.progress import track
 from edgekit.specs import Array, Feeds, TensorSpec
-from edgekit.tasks.metrics import Z_95, Metric, MetricValue, summarise
+from edgekit.tasks.metric import Z_95, Metric, MetricValue, jackknife, summarise
 
 BATCH = 64
 BATCH_VALUES = 1 << 19  # of the inputs; a batch of large samples holds fewer of them
@@ -40,19 +41,49 @@ def evaluate(runner: Runner, split: Split, metric: Metric, *, batch: int = BATCH
 
 
 def scores(runner: Runner, split: Split, metric: Metric, *, batch: int = BATCH) -> Array:
-    """One score a sample, float64 (n,); what paired comparisons need."""
-    if metric.needs_labels and split.labels is None:
-        raise DataError(
-            f"data {split.name!r} has no labels, and metric {metric.name!r} needs them; add an array `labels`"
-        )
+    """One score a sample, float64 (n,) or (n, k); what paired comparisons need."""
+    return scores_of(runner, split, [metric], batch=batch)[metric.name]
+
+
+def scores_of(runner: Runner, split: Split, metrics: Sequence[Metric], *, batch: int = BATCH) -> dict[str, Array]:
+    """The scores of several metrics from one pass over the data, by name."""
+    for metric in metrics:
+        if metric.needs_labels and split.labels is None:
+            raise DataError(
+                f"data {split.name!r} has no labels, and metric {metric.name!r} needs them; add an array `labels`"
+            )
+    found: dict[str, list[Array]] = {metric.name: [] for metric in metrics}
+    for part, outputs in _answers(runner, split, batch):
+        feeds = {k: _head(v, part.n) for k, v in part.feeds.items()}
+        for metric in metrics:
+            found[metric.name].append(metric.score(outputs, part.labels, feeds))
+    return {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in found.items()}
+
+
+def drift(reference: Runner, candidate: Runner, split: Split, metric: Metric, *, batch: int = BATCH) -> MetricValue:
+    """How far a candidate's outputs are from those of the reference for the same inputs.
+
+    Args:
+        reference: The uncompressed model; its first output takes the place of the labels.
+        candidate: The compressed one.
+        split: Inputs; labels are not looked at.
+        metric: Compares two outputs, such as "snr".
+        batch: Most samples at once.
+    """
+    found = []
+    for part, wanted in _answers(reference, split, batch):
+        outputs = [_head(o, part.n) for o in candidate.run(part.feeds)]
+        found.append(metric.score(outputs, wanted[0], {k: _head(v, part.n) for k, v in part.feeds.items()}))
+    return summarise(metric, np.concatenate(found))
+
+
+def _answers(runner: Runner, split: Split, batch: int) -> Iterator[tuple[Batch, list[Array]]]:
+    """Each batch of a split with the outputs of its real samples."""
     data = split.matched(runner.inputs)
     batch = data.affordable(batch, BATCH_VALUES)
-    found = []
     total = -(-len(data) // batch)
     for part in track(data.batches(runner.inputs, batch), f"evaluate {split.name}", total=total):
-        outputs = [_head(o, part.n) for o in runner.run(part.feeds)]
-        found.append(metric.score(outputs, part.labels, {k: _head(v, part.n) for k, v in part.feeds.items()}))
-    return np.concatenate(found) if found else np.empty(0)
+        yield part, [_head(o, part.n) for o in runner.run(part.feeds)]
 
 
 @dataclass(frozen=True)
@@ -61,7 +92,7 @@ class Drop:
 
     Attributes:
         value: In the metric's unit.
-        ci95: 95 % interval of the paired difference; None for a metric that is no mean of its scores.
+        ci95: 95 % interval of the paired difference; None for a single sample.
         n: Number of samples.
     """
 
@@ -75,16 +106,18 @@ class Drop:
 
 
 def paired_drop(metric: Metric, before: Array, after: Array) -> Drop:
-    """The loss of a metric between two models, from their scores of the same samples, float64 (n,) each.
+    """The loss of a metric between two models, from their scores of the same samples, float64 (n,) or (n, k) each.
 
-    The interval is that of the mean difference: what both get right or wrong cancels, so it is far narrower than the
-    two intervals apart.
+    The interval is that of the difference: what both get right or wrong cancels, so it is far narrower than the two
+    intervals apart.
     """
-    value = metric.drop(metric.reduce(float(before.mean())), metric.reduce(float(after.mean())))
-    if metric.reduce is not float or len(before) < 2:
+    value = metric.drop(metric.value(before), metric.value(after))
+    if len(before) < 2:
         return Drop(value, None, len(before))
-    difference = (before - after) if metric.higher_is_better else (after - before)
-    half = Z_95 * float(difference.std(ddof=1)) / float(np.sqrt(len(difference)))
+    if metric.reduce is float and metric.over is None:
+        half = Z_95 * float((before - after).std(ddof=1)) / float(np.sqrt(len(before)))
+    else:
+        half = jackknife(lambda kept: metric.drop(metric.value(before[kept]), metric.value(after[kept])), len(before))
     return Drop(value, (value - half, value + half), len(before))
 
 

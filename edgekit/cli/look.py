@@ -97,7 +97,10 @@ def _providers() -> list[dict[str, Any]]:
 def _data() -> list[dict[str, Any]]:
     from edgekit.data import SOURCES
 
-    return [{"name": s.name, "task": s.task, "summary": s.summary, "licence": s.licence} for s in SOURCES.values()]
+    return [
+        {"name": s.name, "tasks": ", ".join(s.tasks), "summary": s.summary, "licence": s.licence}
+        for s in SOURCES.values()
+    ]
 
 
 def _recipes() -> list[dict[str, Any]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgekit.data.split import Split
+from edgekit.errors import DataError
 from edgekit.specs import Array, TensorSpec
 
 SPLIT_SEED = 20240229
@@ -49,6 +50,20 @@ class ImagePreprocessing:
         std = np.asarray(self.std, np.float32).reshape(1, -1, 1, 1)
         return np.ascontiguousarray((shaped.astype(np.float32) * np.float32(self.scale) - mean) / std)
 
+    def inverse(self, images: Array) -> Array:
+        """The stored pixels of prepared images: float32 (n, channels, height, width), not rounded, axes as they are."""
+        mean = np.asarray(self.mean, np.float32).reshape(1, -1, 1, 1)
+        std = np.asarray(self.std, np.float32).reshape(1, -1, 1, 1)
+        return np.asarray((images * std + mean) / np.float32(self.scale))
+
+    def for_task(self, task: str) -> ImagePreprocessing:
+        """The range of pixels that a task works in: 0..1 to reconstruct, -1..1 to generate, else as it is."""
+        if task == "reconstruction":
+            return replace(self, mean=(0.0,) * self.channels, std=(1.0,) * self.channels)
+        if task == "generation":
+            return replace(self, mean=(0.5,) * self.channels, std=(0.5,) * self.channels)
+        return self
+
     def as_dict(self) -> dict[str, Any]:
         """As metadata and manifests hold it."""
         return {"kind": "image", **asdict(self)}
@@ -62,9 +77,11 @@ class DataSet:
         name: Name in recipes.
         task: Name of the task that its labels are for.
         inputs: What a model gets; axis 0 is the batch.
-        classes: Names of the classes, in the order of the labels.
+        classes: Names of the classes, in the order of the labels; of the targets, for numbers.
         preprocessing: What was done to the stored samples; None where they go in as they are.
         splits: "train", "calibration", "validation" and "test": disjoint, the same on every machine.
+        target_scale: (mean, standard deviation) of the numbers to predict, on the training split; None for classes.
+        latents: Inputs of the model that are drawn from a standard normal distribution (see `data.latent`).
     """
 
     name: str
@@ -73,6 +90,8 @@ class DataSet:
     classes: tuple[str, ...]
     preprocessing: ImagePreprocessing | None
     splits: dict[str, Split]
+    target_scale: tuple[float, float] | None = None
+    latents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,19 +100,30 @@ class DataSource:
 
     Attributes:
         name: Name in recipes and on the command line.
-        task: Name of the task that its labels are for.
+        tasks: Names of the tasks that it can be used for; the first is what its labels are for.
         summary: One line for `edgekit list data`.
         licence: Of the data.
-        load: Optional directory -> the data set.
+        load: (optional directory, task) -> the data set.
         fingerprint: Optional directory -> text that changes when the data does; cheap, for cache keys.
     """
 
     name: str
-    task: str
+    tasks: tuple[str, ...]
     summary: str
     licence: str
-    load: Callable[[Path | None], DataSet]
+    load: Callable[[Path | None, str], DataSet]
     fingerprint: Callable[[Path | None], str]
+
+    def task_for(self, tasks: Sequence[str]) -> str:
+        """The first of its tasks that is among these.
+
+        Raises:
+            DataError: if there is none.
+        """
+        found = next((task for task in self.tasks if task in tasks), None)
+        if found is None:
+            raise DataError(f"data {self.name!r} is for {', '.join(self.tasks)}, not for {', '.join(tasks)}")
+        return found
 
 
 def split_samples(samples: Array, labels: Array, sizes: dict[str, int], input_name: str = "image") -> dict[str, Split]:
@@ -101,14 +131,15 @@ def split_samples(samples: Array, labels: Array, sizes: dict[str, int], input_na
 
     Args:
         samples: float32 (n, ...), as the model gets them.
-        labels: Integers (n,).
+        labels: Integers (n,), or floats (n,) or (n, targets).
         sizes: Split name -> samples; they add up to at most n.
         input_name: Of the graph's input.
     """
     order = np.random.default_rng(SPLIT_SEED).permutation(len(samples))
+    kept = labels.astype(np.int64 if labels.dtype.kind in "iu" else np.float32)
     splits, start = {}, 0
     for name, size in sizes.items():
         chosen = order[start : start + size]
         start += size
-        splits[name] = Split(name, {input_name: samples[chosen]}, labels[chosen].astype(np.int64))
+        splits[name] = Split(name, {input_name: samples[chosen]}, kept[chosen])
     return splits

@@ -5,6 +5,7 @@ Source: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -16,7 +17,7 @@ PREPROCESSING = ImagePreprocessing(height=8, width=8, channels=1, scale=1 / 16, 
 SIZES = {"train": 1000, "calibration": 200, "validation": 237, "test": 360}
 
 
-def load(directory: Path | None = None) -> DataSet:
+def load(directory: Path | None = None, task: str = "classification") -> DataSet:
     """Load and split the digits.
 
     Raises:
@@ -31,28 +32,34 @@ def load(directory: Path | None = None) -> DataSet:
         raise MissingPackageError(
             "data 'digits' needs scikit-learn; install it: pip install 'edgekit[train]'"
         ) from None
-    found = load_digits()
+    found, preprocessing = load_digits(), PREPROCESSING.for_task(task)
     return DataSet(
         name="digits",
-        task="classification",
+        task=task,
         inputs=(TensorSpec("image", "float32", ("batch", 1, 8, 8)),),
         classes=tuple(str(d) for d in range(10)),
-        preprocessing=PREPROCESSING,
-        splits=split_samples(PREPROCESSING(found.images), found.target, SIZES),
+        preprocessing=preprocessing,
+        splits=split_samples(preprocessing(found.images), found.target, SIZES),
     )
 
 
-def fingerprint(directory: Path | None = None) -> str:
-    """The version of scikit-learn, which carries the data."""
-    try:
-        return f"digits from scikit-learn {metadata.version('scikit-learn')}"
-    except metadata.PackageNotFoundError:
-        return "digits"
+def carried_by_sklearn(name: str) -> Callable[..., str]:
+    """The fingerprint of data that scikit-learn carries: its version."""
 
+    def fingerprint(directory: Path | None = None) -> str:
+        try:
+            return f"{name} from scikit-learn {metadata.version('scikit-learn')}"
+        except metadata.PackageNotFoundError:
+            return name
+
+    return fingerprint
+
+
+fingerprint = carried_by_sklearn("digits")
 
 DIGITS = DataSource(
     name="digits",
-    task="classification",
+    tasks=("classification", "reconstruction", "generation"),
     summary="1,797 handwritten digits 8x8, 10 classes; comes with scikit-learn, no download",
     licence="BSD-3-Clause",
     load=load,

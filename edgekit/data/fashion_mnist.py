@@ -54,26 +54,27 @@ PARTS = {
 }
 
 
-def load(directory: Path | None = None) -> DataSet:
+def load(directory: Path | None = None, task: str = "classification") -> DataSet:
     """Load and split Fashion-MNIST.
 
     Args:
         directory: Where the four gzip files lie; by default Debian's place, then the cache, then a download.
+        task: Sets the range of the pixels.
 
     Raises:
         DataError: if the files are nowhere and cannot be had, or hold something else.
     """
-    place = locate(directory)
+    place, preprocessing = locate(directory), PREPROCESSING.for_task(task)
     arrays = {part: _read(place / PARTS[part].name, PARTS[part]) for part in PARTS}
-    splits = split_samples(PREPROCESSING(arrays["train images"]), arrays["train labels"], SIZES)
-    test = PREPROCESSING(arrays["test images"])
+    splits = split_samples(preprocessing(arrays["train images"]), arrays["train labels"], SIZES)
+    test = preprocessing(arrays["test images"])
     splits["test"] = Split("test", {"image": test}, arrays["test labels"].astype(np.int64))
     return DataSet(
         name="fashion-mnist",
-        task="classification",
+        task=task,
         inputs=(TensorSpec("image", "float32", ("batch", 1, 28, 28)),),
         classes=CLASSES,
-        preprocessing=PREPROCESSING,
+        preprocessing=preprocessing,
         splits=splits,
     )
 
@@ -135,7 +136,7 @@ def _read(path: Path, part: _Part) -> Array:
 
 FASHION_MNIST = DataSource(
     name="fashion-mnist",
-    task="classification",
+    tasks=("classification", "reconstruction", "generation"),
     summary="70,000 pictures 28x28 of clothes, 10 classes; Debian's dataset-fashion-mnist, or a download of 30 MB",
     licence="MIT",
     load=load,

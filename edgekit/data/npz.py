@@ -17,45 +17,96 @@ _SHARES = {"test": 0.15, "validation": 0.1, "calibration": 0.1}
 _LEAST = 20
 
 
+# What the samples of a task must lie in.
+_RANGES = {"reconstruction": (0.0, 1.0), "generation": (-1.0, 1.0)}
+
+
 def npz_source(path: Path) -> DataSource:
-    """Classification data in one .npz: samples (n, ...) as the model gets them, and integer `labels` (n,)."""
+    """Data in one .npz: samples (n, ...) as the model gets them, and `labels`: class numbers, or numbers to predict."""
     return DataSource(
         name=str(path),
-        task="classification",
+        tasks=_tasks(path),
         summary=f"samples and labels of {path}",
         licence="your own",
-        load=lambda directory: load(path),
+        load=lambda directory, task: load(path, task),
         fingerprint=lambda directory: fingerprint(path),
     )
 
 
-def load(path: Path) -> DataSet:
+def load(path: Path, task: str = "classification") -> DataSet:
     """Load and split an .npz.
 
     Raises:
-        DataError: if it is not there or damaged, has no labels, more than one array of samples, too few samples, values
-            that are not finite, or labels that are no class numbers from 0 on.
+        DataError: if it is not there or damaged, lacks the labels that the task needs, has more than one array of
+            samples, too few samples, values that are not finite or outside of the task's range, or labels that do not
+            fit the task.
     """
     whole = load_npz(path)
-    if whole.labels is None:
-        raise DataError(f"data {path} has no labels; training needs an array `labels` with one class number a sample")
+    name, samples = _samples(whole, path)
+    low, high = _RANGES.get(task, (-np.inf, np.inf))
+    if samples.min() < low or samples.max() > high:
+        raise DataError(
+            f"data {path}: values of {name!r} must lie in {low:g}..{high:g} for {task}, "
+            f"got {samples.min():g}..{samples.max():g}"
+        )
+    labels = _labels(whole, task, path)
+    spec = TensorSpec(name, "float32", ("batch", *samples.shape[1:]))
+    Split(str(path), {name: samples}, labels).matched([spec])
+    sizes = {split: max(1, int(share * len(samples))) for split, share in _SHARES.items()}
+    sizes["train"] = len(samples) - sum(sizes.values())
+    splits = split_samples(samples, labels, sizes, name)
+    return DataSet(str(path), task, (spec,), _classes(labels, task), None, splits, _target_scale(splits, task))
+
+
+def _tasks(path: Path) -> tuple[str, ...]:
+    """What its labels are for comes first; a file that is not there is told of later, by what loads it."""
+    labels = load_npz(path).labels if path.is_file() else None
+    if labels is None or labels.dtype.kind in "iub":
+        return ("classification", "reconstruction", "generation")
+    return ("regression", "reconstruction", "generation")
+
+
+def _samples(whole: Split, path: Path) -> tuple[str, Array]:
     if len(whole.arrays) != 1:
         raise DataError(f"data {path} needs exactly one array beside `labels`, got {', '.join(whole.arrays) or 'none'}")
     name, samples = next(iter(whole.arrays.items()))
     if samples.dtype.kind not in "fiub":
         raise DataError(f"data {path}: array {name!r} must hold numbers, got dtype {samples.dtype}")
-    samples = samples.astype(np.float32)
     if len(samples) < _LEAST:
         raise DataError(
             f"data {path} has {len(samples)} samples; at least {_LEAST} are needed for four disjoint splits"
         )
-    labels = _class_numbers(whole.labels, path)
-    spec = TensorSpec(name, "float32", ("batch", *samples.shape[1:]))
-    Split(str(path), {name: samples}, labels).matched([spec])
-    sizes = {split: max(1, int(share * len(samples))) for split, share in _SHARES.items()}
-    sizes["train"] = len(samples) - sum(sizes.values())
-    classes = tuple(str(c) for c in range(int(labels.max()) + 1))
-    return DataSet(str(path), "classification", (spec,), classes, None, split_samples(samples, labels, sizes, name))
+    return name, samples.astype(np.float32)
+
+
+def _labels(whole: Split, task: str, path: Path) -> Array:
+    if task in _RANGES:
+        return np.zeros(len(whole), np.int64)
+    if whole.labels is None:
+        raise DataError(f"data {path} has no labels; training needs an array `labels` with one class number a sample")
+    return _class_numbers(whole.labels, path) if task == "classification" else _numbers(whole.labels, path)
+
+
+def _numbers(labels: Array, path: Path) -> Array:
+    if labels.ndim not in (1, 2) or labels.dtype.kind not in "fiu" or not np.isfinite(labels).all():
+        raise DataError(
+            f"data {path}: labels must be finite numbers of shape (n,) or (n, targets), "
+            f"got {labels.dtype} {labels.shape}"
+        )
+    return labels.astype(np.float32)
+
+
+def _classes(labels: Array, task: str) -> tuple[str, ...]:
+    if task == "regression":
+        return tuple(f"target{i}" for i in range(labels[0].size))
+    return tuple(str(c) for c in range(int(labels.max()) + 1)) if task == "classification" else ()
+
+
+def _target_scale(splits: dict[str, Split], task: str) -> tuple[float, float] | None:
+    labels = splits["train"].labels
+    if task != "regression" or labels is None:
+        return None
+    return float(labels.mean()), float(labels.std()) or 1.0
 
 
 def fingerprint(path: Path) -> str:

@@ -166,7 +166,7 @@ def _export_dynamo(model: TrainedModel, opset: int) -> onnx.ModelProto:
             model.module,
             _example(model),
             input_names=[s.name for s in model.inputs],
-            output_names=[TASKS[model.card.task].output],
+            output_names=list(TASKS[model.card.task].outputs),
             dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in model.inputs),
             opset_version=opset,
             dynamo=True,
@@ -183,15 +183,15 @@ def _export_torchscript(model: TrainedModel, opset: int) -> onnx.ModelProto:
     import onnx
     import torch
 
-    buffer, output = io.BytesIO(), TASKS[model.card.task].output
+    buffer, outputs = io.BytesIO(), list(TASKS[model.card.task].outputs)
     with _silence():
         torch.onnx.export(
             model.module,
             _example(model),
             buffer,  # type: ignore[arg-type]
             input_names=[s.name for s in model.inputs],
-            output_names=[output],
-            dynamic_axes={name: {0: "batch"} for name in [*(s.name for s in model.inputs), output]},
+            output_names=outputs,
+            dynamic_axes={name: {0: "batch"} for name in [*(s.name for s in model.inputs), *outputs]},
             opset_version=opset,
             dynamo=False,
         )

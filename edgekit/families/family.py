@@ -12,6 +12,13 @@ from edgekit.specs import TensorSpec
 if TYPE_CHECKING:
     from torch import nn
 
+Inputs = tuple[TensorSpec, ...]
+
+
+def as_the_data(inputs: Inputs, size: Mapping[str, Any]) -> Inputs:
+    """The model gets what the data holds, and nothing else."""
+    return inputs
+
 
 @dataclass(frozen=True)
 class Family:
@@ -23,7 +30,10 @@ class Family:
         paper: Where it comes from.
         tasks: Names of the tasks it can be trained for.
         sizes: "pico" for tests, "small" for recipes, "base" as teacher: the keyword arguments of `build`.
-        build: (inputs, number of outputs, **size) -> an untrained module.
+        build: (inputs of the data, number of outputs, **size) -> an untrained module.
+        inputs: (inputs of the data, keyword arguments of the size) -> inputs of the model; what the data lacks of them
+            is drawn from a standard normal distribution.
+        discriminator: (inputs of the data, **size) -> the adversary of a generator; None for other models.
         refuses: Techniques that make no sense for it, by name, each with the reason and what to use.
     """
 
@@ -33,14 +43,27 @@ class Family:
     tasks: tuple[str, ...]
     sizes: Mapping[str, Mapping[str, Any]]
     build: Callable[..., nn.Module]
+    inputs: Callable[[Inputs, Mapping[str, Any]], Inputs] = as_the_data
+    discriminator: Callable[..., nn.Module] | None = None
     refuses: Mapping[str, str] = field(default_factory=dict)
 
-    def make(self, size: str, inputs: tuple[TensorSpec, ...], outputs: int) -> nn.Module:
+    def make(self, size: str, inputs: Inputs, outputs: int) -> nn.Module:
         """An untrained module of a named size.
 
         Raises:
             RecipeError: if there is no such size; the message holds the nearest.
         """
+        return self.build(inputs, outputs, **self._size(size))
+
+    def model_inputs(self, size: str, inputs: Inputs) -> Inputs:
+        """What a model of a named size gets, from what the data holds.
+
+        Raises:
+            RecipeError: if there is no such size; the message holds the nearest.
+        """
+        return self.inputs(inputs, self._size(size))
+
+    def _size(self, size: str) -> Mapping[str, Any]:
         if size not in self.sizes:
             raise RecipeError(unknown(f"size of family {self.name!r}", size, self.sizes))
-        return self.build(inputs, outputs, **self.sizes[size])
+        return self.sizes[size]

@@ -39,7 +39,7 @@ MLP = Family(
     name="mlp",
     summary="multilayer perceptron",
     paper="Rumelhart, Hinton and Williams 1986, Nature 323; batch normalisation: arXiv:1502.03167",
-    tasks=("classification",),
+    tasks=("classification", "regression"),
     sizes={
         "pico": {"width": 32, "depth": 1, "dropout": 0.0},
         "small": {"width": 256, "depth": 2, "dropout": 0.1},

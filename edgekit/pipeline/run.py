@@ -5,24 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit import __version__, machine
 from edgekit.bench import BenchRequest, bench_models, speedup
 from edgekit.compress import TECHNIQUES, OnnxStep, StepConfig
-from edgekit.data import DataSet, DataSource, resolve_source
-from edgekit.evaluate import paired_drop, scores
+from edgekit.data import DataSet, DataSource, for_model, resolve_source
+from edgekit.evaluate import drift, paired_drop, scores_of
+from edgekit.families import FAMILIES
 from edgekit.files import locked, replacing, sha256_of, write_json
 from edgekit.graph.read import size_bytes
 from edgekit.pipeline.results import BASE, ModelResult, Report, choose_best
 from edgekit.recipe import Recipe, step_name
+from edgekit.specs import Array
 from edgekit.steps import StepStore
-from edgekit.tasks import METRICS, TASKS, Metric, find_metric
-from edgekit.tasks.metrics import summarise
+from edgekit.tasks import METRICS, TASKS, Metric, Task, find_metric
+from edgekit.tasks.classification import accuracy_by_class
+from edgekit.tasks.metric import summarise
 from edgekit.training.checkpoint import CONFIG, WEIGHTS, load_checkpoint
 from edgekit.training.fit import card_for, fit
+
+if TYPE_CHECKING:
+    from edgekit.ort import Session
 
 _SPLITS = ("validation", "test")
 
@@ -55,13 +61,19 @@ class _Run:
 
     @cached_property
     def data(self) -> DataSet:
-        """The data; loaded only when a step has to run."""
-        return self.source.load(None)
+        """The data as the model takes it; loaded only when a step has to run."""
+        data = self.source.load(None, self.task.name)
+        return for_model(data, FAMILIES[self.recipe.family].model_inputs(self.recipe.size, data.inputs))
+
+    @cached_property
+    def task(self) -> Task:
+        """What the family does with the data."""
+        return TASKS[self.source.task_for(FAMILIES[self.recipe.family].tasks)]
 
     @property
     def metric(self) -> Metric:
         """What decides."""
-        return find_metric(TASKS[self.source.task].metric)
+        return find_metric(self.task.metric)
 
     def report(self) -> Report:
         """Run every step and write the report."""
@@ -176,20 +188,37 @@ class _Run:
             from edgekit.ort import Session
 
             session, found = Session(model), {}
+            metrics = [self.metric, *map(find_metric, self.task.also)]
             for split, file in files.items():
-                values = scores(session, self.data.splits[split], self.metric)
+                values = scores_of(session, self.data.splits[split], metrics)
                 with replacing(file) as temporary:
-                    np.save(temporary, values)
-                found[split] = summarise(self.metric, values).as_dict()
+                    np.save(temporary, values[self.metric.name])
+                found[split] = summarise(self.metric, values[self.metric.name]).as_dict()
+                found[split]["also"] = {m.name: summarise(m, values[m.name]).as_dict() for m in metrics[1:]}
+                found[split] |= self._details(session, split, values[self.metric.name])
             return found
 
         inputs = [
             sha256_of(model),
+            sha256_of(self._model(BASE)) if self.task.drift else "",
             self.fingerprint,
             self.metric.name,
+            self.task.also,
             _versions("onnxruntime", "onnxruntime-gpu", "edgekit"),
         ]
         return self.store.run(f"{name}.metric", inputs, list(files.values()), make, f"evaluating {name}").result
+
+    def _details(self, session: Session, split: str, values: Array) -> dict[str, Any]:
+        """What a task tells beside its metrics: each class, and how far the outputs are from the base's."""
+        from edgekit.ort import Session
+
+        data, found = self.data.splits[split], {}
+        if self.task.by_class and data.labels is not None:
+            found["by_class"] = accuracy_by_class(values, data.labels, self.data.classes)
+        if self.task.drift:
+            base = Session(self._model(BASE))
+            found["drift"] = drift(base, session, data, find_metric(self.task.drift)).as_dict()
+        return found
 
     def _bench(self, names: list[str]) -> dict[str, Any]:
         """Measure all models in turns; the rows, and each one's speed-up over the base."""

@@ -96,9 +96,10 @@ class Recipe(_Part):
         if value not in SOURCES:
             raise ValueError(unknown("data", value, SOURCES) + "; or the path of an .npz with an array `labels`")
         family = FAMILIES.get(info.data.get("family", ""))
-        if family and SOURCES[value].task not in family.tasks:
+        tasks = SOURCES[value].tasks
+        if family and not set(tasks) & set(family.tasks):
             raise ValueError(
-                f"data {value!r} is for {SOURCES[value].task}; family {family.name!r} does {', '.join(family.tasks)}"
+                f"data {value!r} is for {', '.join(tasks)}; family {family.name!r} does {', '.join(family.tasks)}"
             )
         return value
 

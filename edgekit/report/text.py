@@ -61,7 +61,7 @@ def verdict(report: Mapping[str, Any]) -> str:
 
 
 def _is_share(model: Mapping[str, Any]) -> bool:
-    return bool(model["metric"]["test"]["unit"] == "" and model["metric"]["test"]["name"] != "perplexity")
+    return bool(model["metric"]["test"]["unit"] == "")
 
 
 def _summary(report: Mapping[str, Any]) -> list[str]:

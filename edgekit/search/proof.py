@@ -20,7 +20,8 @@ from edgekit.graph.read import read_structure, size_bytes
 from edgekit.ort import Session
 from edgekit.search.place import Place
 from edgekit.specs import Array, TensorSpec
-from edgekit.tasks.metrics import Metric, find_metric
+from edgekit.tasks.metric import Metric
+from edgekit.tasks.metrics import find_metric
 
 _GENERATED = 16
 _PROXY_SAMPLES = 128
@@ -195,7 +196,7 @@ class Judge:
         metric, data, before = self._before
         after = scores(session, data, metric, batch=1 if self.is_language_model else 64)
         drop = paired_drop(metric, before, after)
-        values = (metric.reduce(float(before.mean())), metric.reduce(float(after.mean())))
+        values = (metric.value(before), metric.value(after))
         proxy = self.evaluation is None
         return Quality(metric.name, *values, drop.value, drop.ci95, proxy, drop.n, data.name, metric.binary)
 

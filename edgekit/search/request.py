@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgekit.compress import Target
 from edgekit.data.split import Split
-from edgekit.tasks.metrics import Metric
+from edgekit.tasks.metric import Metric
 
 AUTO = "auto"
 DEFAULT_FLOOR = 0.01  # 1 point of a share, or 99 % agreement where there are no labels

@@ -1,9 +1,11 @@
 """Tasks and their metrics. A new task: one module here, one line in TASKS, one test."""
 
 from edgekit.tasks.classification import CLASSIFICATION
-from edgekit.tasks.metrics import METRICS, Metric, MetricValue, find_metric
-from edgekit.tasks.task import Task
+from edgekit.tasks.metric import Metric, MetricValue
+from edgekit.tasks.metrics import METRICS, find_metric
+from edgekit.tasks.regression import REGRESSION
+from edgekit.tasks.task import Task, TrainingBatch
 
-TASKS: dict[str, Task] = {t.name: t for t in (CLASSIFICATION,)}
+TASKS: dict[str, Task] = {t.name: t for t in (CLASSIFICATION, REGRESSION)}
 
-__all__ = ["METRICS", "TASKS", "Metric", "MetricValue", "Task", "find_metric"]
+__all__ = ["METRICS", "TASKS", "Metric", "MetricValue", "Task", "TrainingBatch", "find_metric"]

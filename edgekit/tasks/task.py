@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """What a loss sees of a batch beside the model's outputs.
+
+    Attributes:
+        inputs: What went into the model, in the order of its inputs.
+        labels: (n, ...); None where the data has none.
+        label_smoothing: Share of the target that is spread over all classes (Szegedy et al. 2015, arXiv:1512.00567).
+    """
+
+    inputs: tuple[Tensor, ...]
+    labels: Tensor | None
+    label_smoothing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -18,12 +33,20 @@ class Task:
         name: Name in recipes.
         summary: One line for `edgekit list`.
         metric: Name of the metric that decides (see `tasks.metrics`).
-        loss: (outputs of the model, labels) -> scalar loss, in torch.
-        output: Name of the exported graph's output.
+        loss: (outputs of the model, batch) -> scalar loss, in torch.
+        outputs: Names of the exported graph's outputs.
+        also: Names of further metrics that are reported.
+        drift: Name of the metric that compares outputs with those of the uncompressed model; "" for none.
+        labelled: Whether its data must have labels.
+        by_class: Whether the metric is told for each class too.
     """
 
     name: str
     summary: str
     metric: str
-    loss: Callable[[Tensor, Tensor], Tensor]
-    output: str
+    loss: Callable[[Sequence[Tensor], TrainingBatch], Tensor]
+    outputs: tuple[str, ...]
+    also: tuple[str, ...] = ()
+    drift: str = ""
+    labelled: bool = True
+    by_class: bool = False

@@ -31,8 +31,9 @@ class ModelCard:
         task: Name of the task.
         data: Name of the data it was trained on.
         classes: Names of its outputs.
-        inputs: What goes in.
+        inputs: What the data holds.
         preprocessing: What was done to stored samples before they went in.
+        target_scale: (mean, standard deviation) of the numbers to predict; None for other tasks.
     """
 
     family: str
@@ -42,16 +43,29 @@ class ModelCard:
     classes: tuple[str, ...]
     inputs: tuple[TensorSpec, ...]
     preprocessing: dict[str, Any]
+    target_scale: tuple[float, float] | None = None
+
+    @property
+    def model_inputs(self) -> tuple[TensorSpec, ...]:
+        """What the model gets: what the data holds, or noise, or both."""
+        return FAMILIES[self.family].model_inputs(self.size, self.inputs)
 
     def build(self) -> nn.Module:
         """The untrained module."""
-        return FAMILIES[self.family].make(self.size, self.inputs, len(self.classes))
+        module = FAMILIES[self.family].make(self.size, self.inputs, len(self.classes))
+        if self.target_scale is None:
+            return module
+        from edgekit.training.rescaled import Rescaled
+
+        return Rescaled(module, *self.target_scale)
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> ModelCard:
         """Read what `dataclasses.asdict` and JSON made of a card."""
         inputs = tuple(TensorSpec(s["name"], s["dtype"], tuple(s["shape"])) for s in value["inputs"])
-        return cls(**{**value, "classes": tuple(value["classes"]), "inputs": inputs})
+        scale = value.get("target_scale")
+        typed = {"classes": tuple(value["classes"]), "inputs": inputs, "target_scale": tuple(scale) if scale else None}
+        return cls(**{**value, **typed})
 
 
 @dataclass(frozen=True)
@@ -64,7 +78,7 @@ class TrainedModel:
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """What goes in."""
-        return self.card.inputs
+        return self.card.model_inputs
 
     def run(self, feeds: Feeds) -> list[Array]:
         """The outputs for one batch."""

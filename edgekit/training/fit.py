@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 def card_for(family: str, size: str, data: DataSet) -> ModelCard:
     """The card of a family's model for a data set."""
     preprocessing = data.preprocessing.as_dict() if data.preprocessing else {}
-    return ModelCard(family, size, data.task, data.name, data.classes, data.inputs, preprocessing)
+    return ModelCard(family, size, data.task, data.name, data.classes, data.inputs, preprocessing, data.target_scale)
 
 
 def training_key(card: ModelCard, config: TrainConfig, fingerprint: str) -> str:
@@ -107,10 +107,11 @@ def _untrained(card: ModelCard) -> nn.Module:
     """The module, after it has shown on zeros that it takes the data."""
     import torch
 
-    shapes = [[d if isinstance(d, int) else 2 for d in s.shape] for s in card.inputs]
-    zeros = [torch.zeros(shape, dtype=getattr(torch, s.dtype)) for shape, s in zip(shapes, card.inputs, strict=True)]
     try:
         module = card.build()
+        shapes = [[d if isinstance(d, int) else 2 for d in s.shape] for s in card.model_inputs]
+        dtypes = [getattr(torch, s.dtype) for s in card.model_inputs]
+        zeros = [torch.zeros(shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
         with torch.inference_mode():
             module.eval()(*zeros)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:

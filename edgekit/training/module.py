@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from edgekit import interrupt
 from edgekit.data import DataSet, Split
 from edgekit.errors import TrainingError
-from edgekit.tasks import TASKS, find_metric
+from edgekit.tasks import TASKS, TrainingBatch, find_metric
 from edgekit.training.checkpoint import TrainedModel
 from edgekit.training.config import TrainConfig
 
@@ -39,6 +39,10 @@ def _channels_last(batch: Tensor) -> Tensor:
     return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
 
 
+def _outputs(answer: Any) -> list[Tensor]:
+    return list(answer) if isinstance(answer, (tuple, list)) else [answer]
+
+
 def _as_is(batch: Any) -> Any:
     return batch
 
@@ -55,13 +59,15 @@ class FitModule(pl.LightningModule):
         self.config = config
         self.task = TASKS[model.card.task]
         self.metric = find_metric(self.task.metric)
+        self.scores: list[Tensor] = []
 
     def training_step(self, batch: tuple[list[Tensor], Tensor], index: int) -> Tensor:
         """Loss of one batch; stops at the first that is not finite, before it reaches the weights."""
         if interrupt.requested():  # what was raised inside a callback of C code went unheard
             raise KeyboardInterrupt
         inputs, labels = batch
-        loss = self.task.loss(self.module(*inputs), labels)
+        inputs = self._with_fresh_noise(inputs)
+        loss = self.task.loss(_outputs(self.module(*inputs)), TrainingBatch(tuple(inputs), labels))
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"training diverged: the loss is {float(loss)} at step {self.global_step} "
@@ -74,10 +80,28 @@ class FitModule(pl.LightningModule):
     def validation_step(self, batch: tuple[list[Tensor], Tensor], index: int) -> None:
         """The task's metric, by the code that also judges ONNX files."""
         inputs, labels = batch
-        outputs = [self.module(*inputs).float().cpu().numpy()]
+        outputs = [o.float().cpu().numpy() for o in _outputs(self.module(*inputs))]
         feeds = {n: i.cpu().numpy() for n, i in zip(self.names, inputs, strict=True)}
         scores = self.metric.score(outputs, labels.cpu().numpy(), feeds)
-        self.log("validation", float(np.mean(scores)), batch_size=len(scores), prog_bar=True, sync_dist=True)
+        self.scores.append(torch.from_numpy(np.asarray(scores, np.float64)))
+
+    def on_validation_epoch_end(self) -> None:
+        """The metric over the whole split, whichever process saw which part of it."""
+        scores, self.scores = torch.cat(self.scores), []
+        if self.trainer.world_size > 1:
+            scores = self.all_gather(scores).flatten(0, 1).cpu()
+        self.log("validation", self.metric.value(scores.numpy()), prog_bar=True, sync_dist=self.trainer.world_size > 1)
+
+    def _with_fresh_noise(self, inputs: list[Tensor]) -> list[Tensor]:
+        """What a model draws is drawn anew in every step, from the step's own seed: a resumed training draws alike."""
+        if not self.data.latents:
+            return inputs
+        seed = (self.config.seed * 1_000_003 + self.global_step) * self.trainer.world_size + self.trainer.global_rank
+        generator = torch.Generator().manual_seed(seed)
+        return [
+            torch.randn(x.shape, generator=generator).to(x) if name in self.data.latents else x
+            for name, x in zip(self.names, inputs, strict=True)
+        ]
 
     def configure_optimizers(self) -> Any:
         """AdamW under the one-cycle schedule."""

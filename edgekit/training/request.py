@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from edgekit.data import resolve_source
+from edgekit.data import for_model, resolve_source
 from edgekit.errors import RecipeError, TrainingError, unknown
 from edgekit.families import FAMILIES
 from edgekit.files import locked
@@ -46,6 +46,7 @@ def train_family(family: str, size: str, data: str, out: Path, options: Mapping[
     source = resolve_source(data)
     fingerprint = source.fingerprint(None)
     with locked(out):
-        loaded = source.load(None)
-        fit(card_for(family, size, loaded), lambda: loaded, config, out, fingerprint=fingerprint)
+        loaded = source.load(None, source.task_for(FAMILIES[family].tasks))
+        card = card_for(family, size, loaded)
+        fit(card, lambda: for_model(loaded, card.model_inputs), config, out, fingerprint=fingerprint)
     return {"out": str(out), **read_config(out)}

@@ -226,3 +226,21 @@ def test_every_recipe_runs_at_pico_size(name: str, tmp_path: Path, monkeypatch: 
     assert [m.name for m in report.models] == ["base", *load_recipe(path).variants]
     assert all(m.size_bytes > 0 for m in report.models)
     assert {p.name for p in tmp_path.glob("re*")} == {"results.json", "report.md", "report.html"}
+
+
+def test_a_regression_is_learnt_in_the_unit_of_its_labels(tmp_path: Path) -> None:
+    """Predicting the mean has an RMSE of about 77; R2 is told beside it, and the drop has an interval."""
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "name: diabetes\nfamily: mlp\nsize: pico\ndata: diabetes\n"
+        "train: {epochs: 40, batch_size: 32, learning_rate: 1e-2}\nvariants: {int8: [{quantize: weights}]}\n"
+        "bench: {min_seconds: 0.05}\n"
+    )
+    report = run_recipe(load_recipe(recipe), tmp_path / "out")
+    base, int8 = report.models
+    assert base.metric["test"]["value"] < 65
+    assert base.metric["test"]["unit"] == "units"
+    assert 0.2 < base.metric["test"]["also"]["r2"]["value"] < 0.7
+    assert abs(int8.drop["test"]["value"]) < 2
+    low, high = int8.drop["test"]["ci95"]
+    assert low <= int8.drop["test"]["value"] <= high

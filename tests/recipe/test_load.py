@@ -58,7 +58,7 @@ def test_every_mistake_is_reported_at_once_in_the_order_of_the_file(refused: Cal
         ("size: pic", "size: unknown size of family 'cnn' 'pic'; did you mean 'pico'? allowed: base, pico, small"),
         (
             "data: digit",
-            "data: unknown data 'digit'; did you mean 'digits'? allowed: digits, fashion-mnist; or the path",
+            "data: unknown data 'digit'; did you mean 'digits'? allowed: diabetes, digits, fashion-mnist",
         ),
         ("bench: {providers: [cpuu]}", "bench.providers: unknown provider 'cpuu'; did you mean 'cpu'? allowed: coreml"),
         ("trane: {}", "trane: unknown key; did you mean 'train'? allowed: name, family, size, data"),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edgekit.errors import DataError
-from edgekit.tasks import METRICS, TASKS, find_metric
-from edgekit.tasks.metrics import summarise
+from edgekit.tasks import METRICS, TASKS, TrainingBatch, find_metric
+from edgekit.tasks.metric import jackknife, summarise
 
 RNG = np.random.default_rng(0)
 
@@ -22,7 +22,8 @@ def test_cross_entropy_against_numpy() -> None:
     logits, labels = RNG.standard_normal((5, 3)).astype(np.float32), np.array([0, 2, 1, 1, 0])
     shifted = np.exp(logits - logits.max(1, keepdims=True))
     wanted = -np.log(shifted[np.arange(5), labels] / shifted.sum(1)).mean()
-    loss = TASKS["classification"].loss(torch.from_numpy(logits), torch.from_numpy(labels))
+    batch = TrainingBatch((), torch.from_numpy(labels))
+    loss = TASKS["classification"].loss([torch.from_numpy(logits)], batch)
     assert float(loss) == pytest.approx(wanted, rel=1e-5)
 
 
@@ -99,9 +100,44 @@ def test_no_samples() -> None:
 
 def test_unknown_metric_gives_the_nearest() -> None:
     with pytest.raises(
-        DataError, match=r"unknown metric 'top5'; did you mean 'top1'\? allowed: perplexity, rmse, top1"
+        DataError, match=r"unknown metric 'top5'; did you mean 'top1'\? allowed: calibration-error, perplexity, r2"
     ):
         find_metric("top5")
+
+
+def test_calibration_error_against_numbers_worked_out_by_hand() -> None:
+    """Two answers at 0.9 confidence, one right: |0.9 - 0.5| of half the samples; two at 0.6, both right: 0.4."""
+    metric = find_metric("calibration-error")
+    logits = [np.log([p, 1 - p]) for p in (0.9, 0.9, 0.6, 0.6)]
+    scores = metric.score([np.array(logits)], np.array([0, 1, 0, 0]), {})
+    assert metric.value(scores) == pytest.approx(0.4)
+
+
+def test_r2_against_numpy() -> None:
+    got, wanted = RNG.standard_normal((40, 2)), RNG.standard_normal((40, 2)) + 3
+    metric = find_metric("r2")
+    spread = np.square(wanted - wanted.mean(0)).sum()
+    value = summarise(metric, metric.score([got], wanted, {}))
+    assert value.value == pytest.approx(1 - np.square(got - wanted).sum() / spread)
+    assert value.ci95[0] < value.value < value.ci95[1]
+    assert metric.value(metric.score([wanted], wanted, {})) == 1.0
+
+
+def test_jackknife_of_a_mean_is_students_interval() -> None:
+    """With as many samples as groups it is the textbook's interval of a mean: t(19) = 2.093."""
+    values = RNG.standard_normal(20)
+    wanted = 2.093 * values.std(ddof=1) / np.sqrt(20)
+    assert jackknife(lambda kept: float(values[kept].mean()), 20) == pytest.approx(wanted, rel=1e-3)
+    assert jackknife(lambda kept: 0.0, 1) == float("inf")
+
+
+def test_jackknife_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng, hits = np.random.default_rng(1), 0
+    for _ in range(400):
+        values = rng.standard_normal(100)
+        half = jackknife(lambda kept: float(np.log(values[kept].var())), 100)  # noqa: B023
+        hits += abs(float(np.log(values.var(ddof=1)))) <= half
+    assert 0.91 <= hits / 400 <= 0.98
 
 
 def test_drop_has_the_metrics_direction() -> None:
