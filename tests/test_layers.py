@@ -33,7 +33,6 @@ MAY_BE_HEAVY = {"training/module.py", "training/rescaled.py"}
 # (importing, imported): why it may look to the right
 EXCEPTIONS = {
     ("export", "graph"): "export writes and checks its files with what reads and writes graphs",
-    ("search", "recipe"): "the name of a step",
     ("pipeline", "report"): "the last step of a run writes the report",
 }
 MODULES = sorted(str(p.relative_to(PACKAGE)) for p in PACKAGE.rglob("*.py"))

@@ -72,6 +72,7 @@ def _families() -> list[dict[str, Any]]:
 
 
 def _techniques() -> list[dict[str, Any]]:
+    import edgekit.search  # noqa: F401  registers `quantize: auto`
     from edgekit.compress import TECHNIQUES
 
     return [{"name": t.name, "summary": t.summary, "stage": t.stage, "paper": t.paper} for t in TECHNIQUES.values()]

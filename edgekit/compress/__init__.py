@@ -9,6 +9,7 @@ from edgekit.compress.technique import (
     StepResult,
     Target,
     Technique,
+    name_of,
 )
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "dynamic",
     "half",
     "int4",
+    "name_of",
     "static",
     "weights",
 ]

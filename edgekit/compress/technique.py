@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from edgekit.data.split import Split
+from edgekit.tasks.metric import Metric
 
 Stage = Literal["torch", "onnx"]
 Target = Literal["cpu", "cpu-no-vnni", "arm", "cuda", "tensorrt", "web"]
@@ -50,6 +51,9 @@ class OnnxStep:
         target: Where the result will run.
         excluded: Names of nodes (of the model as `graph.normalise` leaves it) to leave in float.
         work: Directory for what may be reused between runs, such as calibration tables; None for none.
+        evaluation: Labelled data that a technique may choose by; None where none was given.
+        metric: What to compute on `evaluation`.
+        threads: That latency is measured with; all cores by default.
     """
 
     model: Path
@@ -58,6 +62,9 @@ class OnnxStep:
     target: Target = "cpu"
     excluded: frozenset[str] = frozenset()
     work: Path | None = None
+    evaluation: Split | None = None
+    metric: Metric | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,12 @@ class Technique:
     def name(self) -> str:
         """As a recipe writes it: "quantize: static"."""
         return f"{self.kind}: {self.method}"
+
+
+def name_of(config: StepConfig) -> str:
+    """The name of the technique that a config is for, such as "quantize: static"."""
+    kind = next(iter(type(config).model_fields))
+    return f"{kind}: {getattr(config, kind)}"
 
 
 TECHNIQUES: dict[str, Technique] = {}

@@ -11,14 +11,14 @@ import numpy as np
 
 from edgekit import __version__, machine
 from edgekit.bench import BenchRequest, bench_models, speedup
-from edgekit.compress import TECHNIQUES, OnnxStep, StepConfig
+from edgekit.compress import TECHNIQUES, OnnxStep, StepConfig, name_of
 from edgekit.data import DataSet, DataSource, for_model, resolve_source
 from edgekit.evaluate import drift, paired_drop, scores_of
 from edgekit.families import FAMILIES
 from edgekit.files import locked, replacing, sha256_of, write_json
 from edgekit.graph.read import size_bytes
 from edgekit.pipeline.results import BASE, ModelResult, Report, choose_best
-from edgekit.recipe import Recipe, step_name
+from edgekit.recipe import Recipe
 from edgekit.specs import Array
 from edgekit.steps import StepStore
 from edgekit.tasks import METRICS, TASKS, Metric, Task, find_metric
@@ -153,7 +153,7 @@ class _Run:
         return done
 
     def _compress(self, name: str, config: StepConfig, model: Path, out: Path) -> dict[str, Any]:
-        method = TECHNIQUES[step_name(config)]
+        method = TECHNIQUES[name_of(config)]
 
         def make() -> dict[str, Any]:
             step = OnnxStep(
@@ -162,6 +162,9 @@ class _Run:
                 calibration=self.data.splits["calibration"],
                 target=self.recipe.target,
                 work=self.out / "work",
+                evaluation=self.data.splits["validation"],
+                metric=self.metric,
+                threads=self.recipe.bench.threads,
             )
             result = method.apply(config, step)
             return {

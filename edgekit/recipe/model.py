@@ -9,8 +9,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
+import edgekit.search  # noqa: F401  registers `quantize: auto`
 from edgekit.bench.config import BenchConfig
-from edgekit.compress import TECHNIQUES, StepConfig, Target
+from edgekit.compress import TECHNIQUES, StepConfig, Target, name_of
 from edgekit.data import SOURCES
 from edgekit.errors import unknown
 from edgekit.families import FAMILIES
@@ -28,8 +29,7 @@ class _Part(BaseModel):
 def step_name(value: Any) -> str:
     """The technique that a step asks for, such as "quantize: static"; tells the union which config to use."""
     if isinstance(value, StepConfig):
-        kind, _ = next(iter(type(value).model_fields.items()))
-        return f"{kind}: {getattr(value, kind)}"
+        return name_of(value)
     kinds = [k for k in _KINDS if isinstance(value, dict) and k in value]
     return f"{kinds[0]}: {value[kinds[0]]}" if len(kinds) == 1 else ""
 

@@ -7,14 +7,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgekit.compress import TECHNIQUES, ExcludedNode, OnnxStep, StepResult
+from edgekit.compress import TECHNIQUES, ExcludedNode, OnnxStep, StepResult, name_of
 from edgekit.compress.quantize.qoperator import to_qoperator
 from edgekit.compress.quantize.static import StaticConfig
 from edgekit.errors import EdgekitError
 from edgekit.files import sha256_of
 from edgekit.graph.read import read_model, size_bytes
 from edgekit.graph.write import write_model
-from edgekit.recipe.model import step_name
 from edgekit.search.candidates import Candidate
 from edgekit.search.proof import Judge, Latency, Proof, Quality
 from edgekit.search.request import AUTO, DEFAULT_FLOOR, DEFAULT_RELATIVE_FLOOR, QuantizeRequest
@@ -131,7 +130,7 @@ class Bench:
 
         The steps behind it store what is left in float, which costs next to nothing of the metric, and much time.
         """
-        first = replace(candidate, name=step_name(candidate.steps[0]).split()[-1], steps=candidate.steps[:1])
+        first = replace(candidate, name=name_of(candidate.steps[0]).split()[-1], steps=candidate.steps[:1])
         name = first.name + tag
         _, file = self._applied(first, name, excluded)
         return self._quality(name, file)
@@ -160,7 +159,7 @@ class Bench:
             out = file if index == len(candidate.steps) - 1 else file.with_suffix(f".{index}.onnx")
             kept = excluded if index == 0 else frozenset[str]()
             step = OnnxStep(model, out, self.request.calibration, self.request.target, kept, self.store.out)
-            results.append(TECHNIQUES[step_name(config)].apply(config, step))
+            results.append(TECHNIQUES[name_of(config)].apply(config, step))
             model = out
         changed = [r for r in results if r.changed]
         said = "; ".join(r.reason for r in changed) or results[0].reason

@@ -244,3 +244,17 @@ def test_a_regression_is_learnt_in_the_unit_of_its_labels(tmp_path: Path) -> Non
     assert abs(int8.drop["test"]["value"]) < 2
     low, high = int8.drop["test"]["ci95"]
     assert low <= int8.drop["test"]["value"] <= high
+
+
+def test_auto_is_a_step_that_searches(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "name: auto\nfamily: mlp\nsize: pico\ndata: digits\ntrain: {epochs: 2}\n"
+        "variants: {auto: [{quantize: auto, max_drop: 0.02}]}\nbench: {min_seconds: 0.05, threads: 1}\n"
+    )
+    report = run_recipe(load_recipe(recipe), tmp_path / "out")
+    step = report.models[1].steps[0]
+    assert step["technique"] == "quantize: auto"
+    assert len(step["details"]["attempts"]) > 1
+    assert report.models[1].drop["validation"]["value"] <= 0.02
+    assert step["changed"] == (step["details"]["method"] != "none")
