@@ -3,7 +3,10 @@
 from edgekit.families.cnn import CNN
 from edgekit.families.family import Family
 from edgekit.families.mlp import MLP
+from edgekit.families.resnet import RESNET
+from edgekit.families.vgg import VGG
+from edgekit.families.vit import VIT
 
-FAMILIES: dict[str, Family] = {f.name: f for f in (MLP, CNN)}
+FAMILIES: dict[str, Family] = {f.name: f for f in (MLP, CNN, RESNET, VGG, VIT)}
 
 __all__ = ["FAMILIES", "Family"]
