@@ -26,10 +26,12 @@ from edgekit.tasks.classification import accuracy_by_class
 from edgekit.tasks.metric import summarise
 from edgekit.training.checkpoint import CONFIG, WEIGHTS, load_checkpoint
 from edgekit.training.fit import card_for, fit
+from edgekit.training.start import start_key
 
 if TYPE_CHECKING:
     from edgekit.ort import Session
 
+_TRAINING = ("validation", "train", "card", "history")
 _SPLITS = ("validation", "test")
 
 
@@ -116,12 +118,13 @@ class _Run:
             fit(card, lambda: self.data, recipe.train, place, fingerprint=self.fingerprint)
             from edgekit.training.checkpoint import read_config
 
-            return {k: v for k, v in read_config(place).items() if k in ("validation", "train", "card")}
+            return {k: v for k, v in read_config(place).items() if k in _TRAINING}
 
         inputs = [
             recipe.family,
             recipe.size,
-            recipe.train.model_dump(),
+            recipe.train.as_key(),
+            start_key(recipe.train.init),
             self.fingerprint,
             _versions("torch", "lightning"),
         ]

@@ -17,6 +17,8 @@ from edgekit.errors import ModelError, TrainingError
 from edgekit.files import digest, make_directory, output_errors, sha256_of
 from edgekit.machine import package_versions
 from edgekit.tasks import TASKS, find_metric
+from edgekit.training.attacks import check_adversarial
+from edgekit.training.augment import check_augmentation
 from edgekit.training.checkpoint import (
     CONFIG,
     WEIGHTS,
@@ -28,10 +30,11 @@ from edgekit.training.checkpoint import (
     save_checkpoint,
 )
 from edgekit.training.config import TrainConfig
+from edgekit.training.start import freeze, start_key, starting_module
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def card_for(family: str, size: str, data: DataSet) -> ModelCard:
@@ -40,10 +43,10 @@ def card_for(family: str, size: str, data: DataSet) -> ModelCard:
     return ModelCard(family, size, data.task, data.name, data.classes, data.inputs, preprocessing, data.target_scale)
 
 
-def training_key(card: ModelCard, config: TrainConfig, fingerprint: str) -> str:
-    """Changes with everything that changes the trained weights."""
+def training_key(card: ModelCard, config: TrainConfig, fingerprint: str, start: str = "") -> str:
+    """Changes with everything that changes the trained weights; `start` is that of the weights to start from."""
     versions = {k: v for k, v in package_versions().items() if k in ("torch", "lightning")}
-    return digest([card, config.model_dump(), fingerprint, versions])
+    return digest([card, config.as_key(), fingerprint, versions, *([start] if start else [])])
 
 
 def fit(
@@ -53,6 +56,7 @@ def fit(
     out: Path,
     *,
     fingerprint: str,
+    start: TrainedModel | None = None,
 ) -> TrainedModel:
     """Train a model, or go on where an interrupted training stopped.
 
@@ -62,6 +66,7 @@ def fit(
         config: How to train.
         out: Checkpoint directory to write; `out/work` holds what a resumed training needs, and TensorBoard's log.
         fingerprint: Of the data.
+        start: A ready model to start from, in the place of random weights or `config.init`.
 
     Returns:
         The model at its best validation metric.
@@ -69,27 +74,46 @@ def fit(
     Raises:
         TrainingError: if the loss is not finite, the family cannot take the data, or Lightning refuses the
             configuration.
+        ModelError: if `config.init` is no checkpoint.
     """
     require_training()
-    key = training_key(card, config, fingerprint)
+    key = training_key(card, config, fingerprint, start_key(config.init, start))
     done = _finished(out, key)
     if done is not None:
         return done
-    import torch
     from lightning.pytorch import seed_everything
 
     work = make_directory(out / "work" / key[:12])
     with quiet_lightning(), output_errors(work):
         seed_everything(config.seed, workers=True, verbose=False)
-        model = TrainedModel(_untrained(card), card)
+        model = TrainedModel(_untrained(card, config, start), card)
         data = load_data()
-        best = _run_trainer(model, data, config, work)
-        state = torch.load(best, map_location="cpu", weights_only=True)
-        model.module.load_state_dict({k.removeprefix("module."): v for k, v in state["state_dict"].items()})
-    model.module.eval()
-    metric = {"name": TASKS[card.task].metric, "split": "validation", "value": _best_score(state)}
-    save_checkpoint(model, out, {"key": key, "train": config.model_dump(), "validation": metric})
+        _require_sense(config, data, card)
+        best, history = _run_trainer(model, data, config, work)
+        metric = _load_best(model, best)
+    facts = {"key": key, "train": config.model_dump(), "validation": metric, "history": history}
+    save_checkpoint(model, out, facts)
     return model
+
+
+def _require_sense(config: TrainConfig, data: DataSet, card: ModelCard) -> None:
+    """Refuse options that this data or task has no use for."""
+    check_augmentation(config.augment, data)
+    check_adversarial(config.adversarial, card)
+    if config.label_smoothing and data.task != "classification":
+        raise TrainingError(f"label_smoothing is for classification, and this is {data.task}; leave it out")
+
+
+def _load_best(model: TrainedModel, path: Path) -> dict[str, Any]:
+    """Give the model the weights of Lightning's best checkpoint; its metric."""
+    import torch
+
+    from edgekit.training.callbacks import trained_weights
+
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    model.module.load_state_dict(trained_weights(state))
+    model.module.eval()
+    return {"name": TASKS[model.card.task].metric, "split": "validation", "value": _best_score(state)}
 
 
 def _finished(out: Path, key: str) -> TrainedModel | None:
@@ -103,36 +127,46 @@ def _finished(out: Path, key: str) -> TrainedModel | None:
         return None
 
 
-def _untrained(card: ModelCard) -> nn.Module:
-    """The module, after it has shown on zeros that it takes the data."""
+def _untrained(card: ModelCard, config: TrainConfig, start: TrainedModel | None) -> nn.Module:
+    """The module, after it has shown on zeros that it takes the data, with what is to be frozen frozen."""
     import torch
 
     try:
-        module = card.build()
-        shapes = [[d if isinstance(d, int) else 2 for d in s.shape] for s in card.model_inputs]
-        dtypes = [getattr(torch, s.dtype) for s in card.model_inputs]
-        zeros = [torch.zeros(shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
+        module = starting_module(card, config.init, start)
         with torch.inference_mode():
-            module.eval()(*zeros)
+            module.eval()(*_zeros(card))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise TrainingError(
             f"family {card.family!r} cannot take {', '.join(map(str, card.inputs))}: {_brief(error)}; choose another "
             "family (`edgekit list families`) or other data"
         ) from error
+    freeze(module, config.freeze)
     return module.train()
+
+
+def _zeros(card: ModelCard) -> list[Tensor]:
+    """Two samples of nothing."""
+    import torch
+
+    shapes = [[d if isinstance(d, int) else 2 for d in s.shape] for s in card.model_inputs]
+    dtypes = [getattr(torch, s.dtype) for s in card.model_inputs]
+    return [torch.zeros(shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
 
 
 def _brief(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _run_trainer(model: TrainedModel, data: DataSet, config: TrainConfig, work: Path) -> Path:
-    """Fit and give the path of the best checkpoint."""
+def _run_trainer(
+    model: TrainedModel, data: DataSet, config: TrainConfig, work: Path
+) -> tuple[Path, list[dict[str, float]]]:
+    """Fit; the path of the best checkpoint, and what each epoch came to."""
     import lightning.pytorch as pl
     from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.loggers import TensorBoardLogger
 
+    from edgekit.training.callbacks import History
     from edgekit.training.module import FitModule
 
     metric = find_metric(TASKS[model.card.task].metric)
@@ -140,14 +174,16 @@ def _run_trainer(model: TrainedModel, data: DataSet, config: TrainConfig, work: 
     keep = ModelCheckpoint(
         work, filename="best", monitor="validation", mode=mode, save_last=True, enable_version_counter=False
     )
+    history = History()
     try:
         trainer = pl.Trainer(
             max_epochs=config.epochs,
             accelerator=config.accelerator,
             devices=config.devices,
             strategy=config.strategy,
-            precision=config.precision,
-            callbacks=[keep, *_callbacks(config, mode)],
+            precision=_precision(model, config),
+            gradient_clip_val=config.clip_gradients,
+            callbacks=[*_callbacks(config, mode), history, keep],
             logger=TensorBoardLogger(work, name="", version="tensorboard"),
             enable_progress_bar=not progress.is_quiet(),
             enable_model_summary=False,
@@ -162,7 +198,16 @@ def _run_trainer(model: TrainedModel, data: DataSet, config: TrainConfig, work: 
         trainer.fit(module, ckpt_path=last, weights_only=True)
     except SystemExit:  # Lightning turns Ctrl-C into an exit of its own
         raise KeyboardInterrupt from None
-    return Path(keep.best_model_path)
+    return Path(keep.best_model_path), history.rows
+
+
+def _precision(model: TrainedModel, config: TrainConfig) -> str:
+    """Lightning's name of the precision to train in."""
+    from edgekit.training.precision import automatic_precision
+
+    if config.precision != "auto":
+        return config.precision
+    return automatic_precision(model.module, _zeros(model.card), config.batch_size, config.accelerator)
 
 
 def _last_checkpoint(work: Path) -> Path | None:
@@ -184,6 +229,13 @@ def _last_checkpoint(work: Path) -> Path | None:
 def _callbacks(config: TrainConfig, mode: str) -> Iterator[pl.Callback]:
     from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar
 
+    from edgekit.training.callbacks import HoldFrozen, MovingAverage, SeedEachStep
+
+    yield SeedEachStep(config.seed)
+    if config.freeze:
+        yield HoldFrozen()
+    if config.ema is not None:
+        yield MovingAverage(config.ema)
     if config.patience is not None:
         yield EarlyStopping("validation", mode=mode, patience=config.patience)
     if not progress.is_quiet():

@@ -14,8 +14,10 @@ from edgekit import interrupt
 from edgekit.data import DataSet, Split
 from edgekit.errors import TrainingError
 from edgekit.tasks import TASKS, TrainingBatch, find_metric
+from edgekit.training.attacks import PixelRange, attack
+from edgekit.training.augment import Mixture, augment, background_of
 from edgekit.training.checkpoint import TrainedModel
-from edgekit.training.config import TrainConfig
+from edgekit.training.config import AugmentConfig, TrainConfig
 
 
 class SplitDataset(Dataset[Any]):
@@ -57,8 +59,10 @@ class FitModule(pl.LightningModule):
         self.names = [s.name for s in model.inputs]
         self.data = data
         self.config = config
+        self.card = model.card
         self.task = TASKS[model.card.task]
         self.metric = find_metric(self.task.metric)
+        self.background = background_of(data)
         self.scores: list[Tensor] = []
 
     def training_step(self, batch: tuple[list[Tensor], Tensor], index: int) -> Tensor:
@@ -67,20 +71,21 @@ class FitModule(pl.LightningModule):
             raise KeyboardInterrupt
         inputs, labels = batch
         inputs = self._with_fresh_noise(inputs)
-        loss = self.task.loss(_outputs(self.module(*inputs)), TrainingBatch(tuple(inputs), labels))
+        inputs, mixed = self._augmented(inputs, labels)
+        inputs = self._attacked(inputs, mixed)
+        loss = self._loss(self.module(*inputs), inputs, mixed)
         if not torch.isfinite(loss):
-            raise TrainingError(
-                f"training diverged: the loss is {float(loss)} at step {self.global_step} "
-                f"(epoch {self.current_epoch + 1}); "
-                f"lower `learning_rate` (now {self.config.learning_rate}); the last good checkpoint is kept"
-            )
+            raise self._diverged(f"the loss is {float(loss)} at step {self.global_step}")
         self.log("loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: tuple[list[Tensor], Tensor], index: int) -> None:
         """The task's metric, by the code that also judges ONNX files."""
         inputs, labels = batch
-        outputs = [o.float().cpu().numpy() for o in _outputs(self.module(*inputs))]
+        with torch.autocast(self.device.type, enabled=False):
+            outputs = [o.float().cpu().numpy() for o in _outputs(self.module(*inputs))]
+        if not all(np.isfinite(o).all() for o in outputs):
+            raise self._diverged(f"outputs on validation data are not finite after step {self.global_step}")
         feeds = {n: i.cpu().numpy() for n, i in zip(self.names, inputs, strict=True)}
         scores = self.metric.score(outputs, labels.cpu().numpy(), feeds)
         self.scores.append(torch.from_numpy(np.asarray(scores, np.float64)))
@@ -92,21 +97,44 @@ class FitModule(pl.LightningModule):
             scores = self.all_gather(scores).flatten(0, 1).cpu()
         self.log("validation", self.metric.value(scores.numpy()), prog_bar=True, sync_dist=self.trainer.world_size > 1)
 
+    def _diverged(self, how: str) -> TrainingError:
+        return TrainingError(
+            f"training diverged: {how} (epoch {self.current_epoch + 1}); "
+            f"lower `learning_rate` (now {self.config.learning_rate}) or set `clip_gradients`"
+        )
+
     def _with_fresh_noise(self, inputs: list[Tensor]) -> list[Tensor]:
-        """What a model draws is drawn anew in every step, from the step's own seed: a resumed training draws alike."""
-        if not self.data.latents:
+        """What a model draws is drawn anew in every step."""
+        return [torch.randn_like(x) if n in self.data.latents else x for n, x in zip(self.names, inputs, strict=True)]
+
+    def _augmented(self, inputs: list[Tensor], labels: Tensor | None) -> tuple[list[Tensor], Mixture]:
+        """The batch with its picture, the first input, changed at random."""
+        if self.config.augment == AugmentConfig():
+            return inputs, Mixture(labels)
+        image, mixed = augment(inputs[0], labels, self.config.augment, self.background.to(inputs[0].device))
+        return [_channels_last(image), *inputs[1:]], mixed
+
+    def _attacked(self, inputs: list[Tensor], mixed: Mixture) -> list[Tensor]:
+        """The batch with a share of its pictures changed against the model as it is."""
+        config = self.config.adversarial
+        if config is None:
             return inputs
-        seed = (self.config.seed * 1_000_003 + self.global_step) * self.trainer.world_size + self.trainer.global_rank
-        generator = torch.Generator().manual_seed(seed)
-        return [
-            torch.randn(x.shape, generator=generator).to(x) if name in self.data.latents else x
-            for name, x in zip(self.names, inputs, strict=True)
-        ]
+        count = max(1, round(config.share * len(inputs[0])))
+        first, labels = [i[:count] for i in inputs], mixed.head(count)
+        pixels = PixelRange.of(self.card.preprocessing)
+        image = attack(self.module, first[0], lambda answer: self._loss(answer, first, labels), config, pixels)
+        return [_channels_last(torch.cat([image, inputs[0][count:]])), *inputs[1:]]
+
+    def _loss(self, answer: Any, inputs: list[Tensor], mixed: Mixture) -> Tensor:
+        """The task's loss of what the module gave for a batch."""
+        outputs, smoothing = _outputs(answer), self.config.label_smoothing
+        return mixed.loss(lambda labels: self.task.loss(outputs, TrainingBatch(tuple(inputs), labels, smoothing)))
 
     def configure_optimizers(self) -> Any:
         """AdamW under the one-cycle schedule."""
         c = self.config
-        optimizer = torch.optim.AdamW(self.module.parameters(), lr=c.learning_rate, weight_decay=c.weight_decay)
+        trained = [p for p in self.module.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=c.learning_rate, weight_decay=c.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             c.learning_rate,

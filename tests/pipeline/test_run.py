@@ -34,6 +34,7 @@ def test_results_say_everything(results: dict[str, Any], finished: Any) -> None:
     assert [m["name"] for m in results["models"]] == ["base", "int8", "stored"]
     assert results["recipe"]["train"]["weight_decay"] == 1e-2  # defaults are filled in
     assert results["training"]["validation"]["name"] == results["metric"] == "top1"
+    assert [row["epoch"] for row in results["training"]["history"]] == [1, 2, 3, 4]
     assert results["export"]["parity"]["max_abs"] < 1e-4
     assert results["export"]["parity"]["batches"] == [1, 2, 7]
     assert results["machine"]["cores"] >= 1
