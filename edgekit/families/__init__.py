@@ -1,12 +1,14 @@
 """Model families. A new one: one module here, one line in FAMILIES, one recipe, one test."""
 
 from edgekit.families.cnn import CNN
-from edgekit.families.family import Family
+from edgekit.families.family import Family, Part
+from edgekit.families.gan import GAN
 from edgekit.families.mlp import MLP
 from edgekit.families.resnet import RESNET
+from edgekit.families.vae import VAE
 from edgekit.families.vgg import VGG
 from edgekit.families.vit import VIT
 
-FAMILIES: dict[str, Family] = {f.name: f for f in (MLP, CNN, RESNET, VGG, VIT)}
+FAMILIES: dict[str, Family] = {f.name: f for f in (MLP, CNN, RESNET, VGG, VIT, VAE, GAN)}
 
-__all__ = ["FAMILIES", "Family"]
+__all__ = ["FAMILIES", "Family", "Part"]

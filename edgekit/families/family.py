@@ -21,6 +21,21 @@ def as_the_data(inputs: Inputs, size: Mapping[str, Any]) -> Inputs:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of a model that is worth a file of its own.
+
+    Attributes:
+        pick: The whole module -> the part.
+        inputs: (inputs of the data, keyword arguments of the size) -> inputs of the part.
+        outputs: Names of the graph's outputs.
+    """
+
+    pick: Callable[[nn.Module], nn.Module]
+    inputs: Callable[[Inputs, Mapping[str, Any]], Inputs]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Family:
     """One architecture.
 
@@ -34,6 +49,7 @@ class Family:
         inputs: (inputs of the data, keyword arguments of the size) -> inputs of the model; what the data lacks of them
             is drawn from a standard normal distribution.
         discriminator: (inputs of the data, **size) -> the adversary of a generator; None for other models.
+        parts: Parts that `edgekit export --part` writes, by name.
         refuses: Techniques that make no sense for it, by name, each with the reason and what to use.
     """
 
@@ -45,6 +61,7 @@ class Family:
     build: Callable[..., nn.Module]
     inputs: Callable[[Inputs, Mapping[str, Any]], Inputs] = as_the_data
     discriminator: Callable[..., nn.Module] | None = None
+    parts: Mapping[str, Part] = field(default_factory=dict)
     refuses: Mapping[str, str] = field(default_factory=dict)
 
     def make(self, size: str, inputs: Inputs, outputs: int) -> nn.Module:

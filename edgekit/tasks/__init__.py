@@ -1,11 +1,13 @@
 """Tasks and their metrics. A new task: one module here, one line in TASKS, one test."""
 
 from edgekit.tasks.classification import CLASSIFICATION
+from edgekit.tasks.generation import GENERATION
 from edgekit.tasks.metric import Metric, MetricValue
 from edgekit.tasks.metrics import METRICS, find_metric
+from edgekit.tasks.reconstruction import RECONSTRUCTION
 from edgekit.tasks.regression import REGRESSION
 from edgekit.tasks.task import Task, TrainingBatch
 
-TASKS: dict[str, Task] = {t.name: t for t in (CLASSIFICATION, REGRESSION)}
+TASKS: dict[str, Task] = {t.name: t for t in (CLASSIFICATION, REGRESSION, RECONSTRUCTION, GENERATION)}
 
 __all__ = ["METRICS", "TASKS", "Metric", "MetricValue", "Task", "TrainingBatch", "find_metric"]

@@ -29,6 +29,7 @@ class Metric:
         reduce: Mean of the scores -> the value; identity for a mean.
         binary: Whether every score is 0 or 1, so that the interval is Wilson's.
         over: All scores -> the value, for what is no function of their mean.
+        needs_judge: Whether a classifier of the data must be bound to it first (`edgekit.judge`).
     """
 
     name: str
@@ -39,6 +40,7 @@ class Metric:
     reduce: Callable[[float], float] = float
     binary: bool = False
     over: Callable[[Array], float] | None = None
+    needs_judge: bool = False
 
     def value(self, scores: Array) -> float:
         """All scores -> the value."""

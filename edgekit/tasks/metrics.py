@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from edgekit.errors import DataError, unknown
 from edgekit.tasks.classification import CALIBRATION_ERROR, TOP1
+from edgekit.tasks.drift import SNR
+from edgekit.tasks.generation import FRECHET, PRECISION, RECALL
 from edgekit.tasks.language import PERPLEXITY
 from edgekit.tasks.metric import Metric
+from edgekit.tasks.reconstruction import ELBO, PIXEL_ERROR
 from edgekit.tasks.regression import R2, RMSE
 
-METRICS: dict[str, Metric] = {m.name: m for m in (TOP1, CALIBRATION_ERROR, RMSE, R2, PERPLEXITY)}
+_ALL = (TOP1, CALIBRATION_ERROR, RMSE, R2, ELBO, PIXEL_ERROR, FRECHET, PRECISION, RECALL, SNR, PERPLEXITY)
+METRICS: dict[str, Metric] = {m.name: m for m in _ALL}
 
 
 def find_metric(name: str) -> Metric:

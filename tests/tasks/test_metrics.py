@@ -99,9 +99,7 @@ def test_no_samples() -> None:
 
 
 def test_unknown_metric_gives_the_nearest() -> None:
-    with pytest.raises(
-        DataError, match=r"unknown metric 'top5'; did you mean 'top1'\? allowed: calibration-error, perplexity, r2"
-    ):
+    with pytest.raises(DataError, match=r"unknown metric 'top5'; did you mean 'top1'\? allowed: calibration-error, "):
         find_metric("top5")
 
 
