@@ -15,14 +15,13 @@ from typing import Any
 from edgekit.bench.archive import archived, unarchived
 from edgekit.bench.device import DeviceMemoryMeter, DeviceMemoryUse
 from edgekit.bench.inputs import BenchInputs, describe_feeds
+from edgekit.bench.question import ask, question_of
 from edgekit.bench.records import BenchRequest, ColdStart, OperatorTime, Placement
-from edgekit.errors import ModelError, ProviderError
-from edgekit.graph.read import read_structure
-from edgekit.graph.vocabulary import vocabularies
+from edgekit.errors import ProviderError
 from edgekit.machine import peak_rss_bytes
 from edgekit.ort import Execution, Node, Session, SessionOptions, assigned_nodes, find_provider, require_ort
 from edgekit.ort.binding import can_bind, device_memory
-from edgekit.ort.child import answer_parent, ask_child, limit_memory
+from edgekit.ort.child import answer_parent, limit_memory
 from edgekit.ort.engines import Engine
 from edgekit.ort.execution import RECORD_PLACEMENT
 from edgekit.ort.providers import short_name
@@ -51,29 +50,13 @@ def cold_start(
         ModelError: if it does not load, crashes, hangs, or does not take the inputs.
         ProviderError: if the provider does not load, or runs none of the nodes and may not fall back.
     """
-    known = vocabularies(read_structure(model))
     with archived(request.feeds) as archive:
-        question: dict[str, Any] = {
-            "model": str(model.resolve()),
-            "provider": provider,
-            "threads": request.thread_count,
-            "batch": batch,
-            "shapes": {name: list(shape) for name, shape in request.shapes.items()},
-            "seed": request.seed,
-            "archive": archive,
-            "vocabularies": known,
+        question = {
+            **question_of(model, provider, batch, request, engine, archive),
             "keep_trace": request.keep_trace,
-            "execution": request.execution_on(provider, engine).as_dict(),
             "io_binding": request.io_binding,
-            "tuned": None if request.tuned is None else vars(request.tuned),
         }
-        try:
-            answer = ask_child("edgekit.bench.cold", question, str(model), timeout_s=request.timeout_s)
-        except ProviderError as error:
-            raise ProviderError(str(error).replace(question["model"], str(model))) from None
-        except ModelError as error:
-            text = str(error).replace(question["model"], str(model))
-            raise ModelError(text if str(model) in text else f"{model}: {text}") from None
+        answer = ask("edgekit.bench.cold", question, model, request.timeout_s)
     if answer["fallback"] and not request.execution.allow_fallback:
         raise ProviderError(
             f"{model}: provider {provider!r} loads but runs none of the nodes, all are on "
@@ -85,7 +68,7 @@ def cold_start(
         placement={name: Placement(**p) for name, p in answer["placement"].items()},
         operators=tuple(OperatorTime(**o) for o in answer["operators"]),
         trace=tuple(answer.get("trace", ())),
-        vocabularies=known,
+        vocabularies=question["vocabularies"],
         device_memory=DeviceMemoryUse(**answer["device_memory"]),
         engine=engine,
     )

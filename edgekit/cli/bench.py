@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgekit.cli import bench_output as output
 from edgekit.cli import placement, tuning
 from edgekit.cli import scenario as loadgen
-from edgekit.cli.command import command, emit, refuse_beside
+from edgekit.cli.command import command, refuse_beside
+
+if TYPE_CHECKING:
+    from edgekit.bench import BenchReport, BenchRequest
 
 
 def register(app: typer.Typer) -> None:
@@ -84,9 +87,9 @@ def bench(
         io_binding=io_binding,
         ranges=trt_profile or [],
     )
-    from edgekit.bench import BenchInterrupted, BenchRequest, bench_models, changes_since, compare_rows, read_report
+    from edgekit.bench import BenchRequest, changes_since, compare_rows, read_report
     from edgekit.data import load_split
-    from edgekit.report.benchmark import Findings, bench_tables
+    from edgekit.report.benchmark import Findings
 
     compare = compare or require is not None
     files = output.OutputFiles(csv, markdown, html, samples, profile)
@@ -113,10 +116,7 @@ def bench(
         return tuning.bench_tune(models, request, objective, tune_seconds, out)
     if plan is not None:
         return loadgen.bench_scenario(models, request, plan, logs)
-    try:
-        report = bench_models(models, request)
-    except BenchInterrupted as stop:
-        report = stop.report
+    report = _measured(models, request)
     findings = Findings(
         report,
         comparisons=compare_rows(report) if compare else (),
@@ -124,13 +124,17 @@ def bench(
         command=output.typed_command(),
         top=output.shown_operators(top, profile),
     )
-    if report.rows:
-        files.write(findings)
-        emit(findings.as_dict(samples=with_samples), lambda: bench_tables(findings))
-    if not report.complete:
-        told = "the rows above are what was measured until then" if report.rows else "nothing had been measured yet"
-        raise KeyboardInterrupt(told)
-    output.conclude(findings, require)
+    output.answer(findings, files, with_samples=with_samples, require=require)
+
+
+def _measured(models: list[Path], request: BenchRequest) -> BenchReport:
+    """The report; the part that was measured, where a person stopped it."""
+    from edgekit.bench import BenchInterrupted, bench_models
+
+    try:
+        return bench_models(models, request)
+    except BenchInterrupted as stop:
+        return stop.report
 
 
 def _require_comparable(models: list[Path]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgekit.cli.command import refuse
+from edgekit.cli.command import emit, refuse
 
 if TYPE_CHECKING:
     from edgekit.bench import Verdict
@@ -118,7 +118,25 @@ def typed_command() -> str:
     return shlex.join(["edgekit", *sys.argv[1:]])
 
 
-def conclude(findings: Findings, require: Requirement | None) -> None:
+def answer(findings: Findings, files: OutputFiles, *, with_samples: bool, require: Requirement | None) -> None:
+    """Write the files, tell the rows, and end as they ask for.
+
+    Raises:
+        KeyboardInterrupt: if the measurement was stopped before its end; what was measured has been told.
+    """
+    from edgekit.report.benchmark import bench_tables
+
+    if findings.report.rows:
+        files.write(findings)
+        emit(findings.as_dict(samples=with_samples), lambda: bench_tables(findings))
+    if not findings.report.complete:
+        measured = findings.report.rows
+        told = "the rows above are what was measured until then" if measured else "nothing had been measured yet"
+        raise KeyboardInterrupt(told)
+    _conclude(findings, require)
+
+
+def _conclude(findings: Findings, require: Requirement | None) -> None:
     """End with exit code 3 where a comparison misses what is required of it, or a row has become slower."""
     from edgekit.bench import Verdict
 

@@ -16,11 +16,20 @@ def _relu(path: Path, shape: list[int | str] | None, name: str = "x", output: st
     return save(path, [onnx.helper.make_node("Relu", [name], [output])], inputs, [])
 
 
+def signature_refusal(*models: Path) -> str | None:
+    """What is said against comparing them."""
+    try:
+        refuse_other_signatures(list(models))
+    except ModelError as error:
+        return str(error)
+    return None
+
+
 @pytest.mark.parametrize("shape", [["n", 4], [1, 4], ["batch", "width"], None])
 def test_dynamic_and_unknown_dimensions_fit(shape: list[int | str] | None, tmp_path: Path) -> None:
     first, second = _relu(tmp_path / "a.onnx", ["batch", 4]), _relu(tmp_path / "b.onnx", shape)
-    refuse_other_signatures([first, second])
-    refuse_other_signatures([second, first])
+    assert signature_refusal(first, second) is None
+    assert signature_refusal(second, first) is None
 
 
 @pytest.mark.parametrize(
@@ -40,4 +49,4 @@ def test_other_inputs_and_outputs_are_refused(change: dict[str, object], said: s
 
 
 def test_a_model_is_like_itself(chain: Maker) -> None:
-    refuse_other_signatures([chain(16), chain(16)])
+    assert signature_refusal(chain(16), chain(16)) is None

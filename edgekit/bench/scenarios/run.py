@@ -13,15 +13,13 @@ from edgekit.bench.archive import archived
 from edgekit.bench.engine import engine_of
 from edgekit.bench.inputs import BenchInputs
 from edgekit.bench.noise import Moment, disturbances, look, thread_notes
+from edgekit.bench.question import ask, question_of
 from edgekit.bench.records import BenchRequest
 from edgekit.bench.scenarios import logs as reading
 from edgekit.bench.scenarios.child import require_loadgen
 from edgekit.bench.scenarios.records import LoadPlan, ScenarioReport, ScenarioResult
-from edgekit.errors import ModelError
 from edgekit.files import make_directory, write_text
-from edgekit.graph.read import read_structure, size_bytes
-from edgekit.graph.vocabulary import vocabularies
-from edgekit.ort.child import ask_child
+from edgekit.graph.read import size_bytes
 from edgekit.progress import waiting
 
 _WEEK_S = 7 * 86400.0  # the child watches each run itself; how long LoadGen takes is for its settings to say
@@ -80,38 +78,19 @@ def _one(
     before = _look()
     text = f"{plan.scenario}: {model.name} on {provider}, at least {plan.min_seconds:g} s"
     with archived(request.feeds) as archive, waiting(text):
-        question = _question(model, provider, batch, request, plan, archive)
-        try:
-            answer = ask_child("edgekit.bench.scenarios.child", question, str(model), timeout_s=_WEEK_S)
-        except ModelError as error:
-            told = str(error).replace(question["model"], str(model))
-            raise ModelError(told if str(model) in told else f"{model}: {told}") from None
+        question = {
+            **question_of(model, provider, batch, request, engine_of(model, provider, request), archive),
+            "title": str(model),
+            "timeout_s": request.timeout_s,
+            "plan": vars(plan),
+        }
+        answer = ask("edgekit.bench.scenarios.child", question, model, _WEEK_S)
     notes = tuple(disturbances(before, _look()))
     if folder is not None:
         make_directory(folder)
         write_text(folder / "mlperf_log_summary.txt", answer["summary"])
         write_text(folder / "mlperf_log_detail.txt", answer["detail"])
     return _result(model, provider, request, plan, answer, notes, folder)
-
-
-def _question(
-    model: Path, provider: str, batch: int | None, request: BenchRequest, plan: LoadPlan, archive: list[Any] | None
-) -> dict[str, Any]:
-    return {
-        "model": str(model.resolve()),
-        "title": str(model),
-        "provider": provider,
-        "threads": request.thread_count,
-        "batch": batch,
-        "shapes": {name: list(shape) for name, shape in request.shapes.items()},
-        "seed": request.seed,
-        "archive": archive,
-        "vocabularies": vocabularies(read_structure(model)),
-        "timeout_s": request.timeout_s,
-        "execution": request.execution_on(provider, engine_of(model, provider, request)).as_dict(),
-        "tuned": None if request.tuned is None else vars(request.tuned),
-        "plan": vars(plan),
-    }
 
 
 def _result(

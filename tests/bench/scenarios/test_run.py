@@ -132,7 +132,7 @@ def test_bad_plans_providers_and_models_are_refused_before_anything_runs(chain: 
 @needs_loadgen
 def test_an_interruption_keeps_what_was_finished(chain: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    real = module.ask_child
+    real = module.ask
 
     def second_is_stopped(*args: Any, **options: Any) -> dict[str, Any]:
         asked.append(args)
@@ -140,7 +140,7 @@ def test_an_interruption_keeps_what_was_finished(chain: Maker, monkeypatch: pyte
             raise KeyboardInterrupt
         return real(*args, **options)
 
-    monkeypatch.setattr(module, "ask_child", second_is_stopped)
+    monkeypatch.setattr(module, "ask", second_is_stopped)
     model = chain(16)
     with pytest.raises(ScenariosInterrupted) as stop:
         run_scenarios([model, model], REQUEST, LoadPlan(Scenario.SINGLE_STREAM, min_seconds=0.1))
