@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekit.report.comparison import COLUMNS, compare, setting_of
+from edgekit.report.pictures.colours import style_of
+from edgekit.report.pictures.section import Section
 from edgekit.report.text import markdown, verdict
 
-_INK, _GRID, _BASE, _BEST = "#1f2937", "#e5e7eb", "#6b7280", "#059669"
-# Told apart by shape too, for those who do not see the colours.
-_COLOURS = ("#2563eb", "#d97706", "#7c3aed", "#db2777", "#0891b2", "#4d7c0f")
-_SYMBOLS = ("circle", "square", "triangle-up", "x", "star", "pentagon")
+_INK, _GRID = "#1f2937", "#e5e7eb"
 
 
-def html(report: Mapping[str, Any]) -> str:
-    """The page: verdict, plots of accuracy against size and latency, the table, and how it was measured."""
+def html(report: Mapping[str, Any], sections: Sequence[Section] = ()) -> str:
+    """The page: verdict, plots of accuracy against size and latency, the table, pictures, and how it was measured."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(loader=PackageLoader("edgekit.report"), autoescape=True, undefined=StrictUndefined)
@@ -26,6 +25,7 @@ def html(report: Mapping[str, Any]) -> str:
         columns=COLUMNS,
         lines=compare(report),
         plot=_plot(report),
+        sections=sections,
         method=[line.removeprefix("- ") for line in method],
     )
 
@@ -66,15 +66,14 @@ def _point(report: Mapping[str, Any], index: int, x: float, *, show: bool) -> An
     quality = model["metric"]["test"]
     scale = 100 if quality["unit"] == "" else 1
     y, (low, high) = scale * quality["value"], (scale * b for b in quality["ci95"])
-    best, base = model["name"] == report["best"], model["name"] == "base"
-    colour = _BEST if best else _BASE if base else _COLOURS[index % len(_COLOURS)]
+    colour, symbol = style_of(report, model["name"])
     return go.Scatter(
         x=[x],
         y=[y],
         error_y={"type": "data", "symmetric": False, "array": [high - y], "arrayminus": [y - low], "thickness": 1},
         mode="markers",
-        marker={"size": 13, "color": colour, "symbol": _SYMBOLS[index % len(_SYMBOLS)]},
-        name=f"{model['name']} (best)" if best else model["name"],
+        marker={"size": 13, "color": colour, "symbol": symbol},
+        name=f"{model['name']} (best)" if model["name"] == report["best"] else model["name"],
         showlegend=show,
         hovertemplate=f"{model['name']}: %{{x:.4g}}, %{{y:.2f}}<extra></extra>",
     )

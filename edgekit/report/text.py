@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.report.comparison import COLUMNS, compare
+from edgekit.report.pictures.section import Section, markdown_sections
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,13 +37,14 @@ def _stacked(cell: str) -> str:
     return cell.replace(" [", "\n\\[")
 
 
-def markdown(report: Mapping[str, Any]) -> str:
-    """The whole report as Markdown."""
+def markdown(report: Mapping[str, Any], sections: Sequence[Section] = ()) -> str:
+    """The whole report as Markdown, with links to its pictures."""
     lines = [f"# {report['name']}", "", *_summary(report), "", "## Comparison", ""]
     lines += ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
     for line in compare(report):
         cells = [f"**{c}**" if line.best and c else c.replace("|", "/") for c in line.cells]
         lines.append("| " + " | ".join(cells) + " |")
+    lines += markdown_sections(sections)
     lines += ["", "## How it was measured", "", *_method(report), ""]
     return "\n".join(lines)
 

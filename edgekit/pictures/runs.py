@@ -1,0 +1,36 @@
+"""Running a model on a few rows, whatever batch it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from edgekit.data.split import Split
+from edgekit.ort import Session
+from edgekit.specs import Array
+
+_BATCH = 128
+_BATCH_VALUES = 1 << 22
+
+
+def run_rows(session: Session, arrays: Mapping[str, Array], outputs: list[str] | None = None) -> list[Array]:
+    """The outputs for all rows, concatenated.
+
+    Args:
+        session: Of the model.
+        arrays: One a graph input; axis 0 counts the rows.
+        outputs: Names; all outputs by default.
+    """
+    data = Split("rows", dict(arrays)).matched(session.inputs)
+    parts = []
+    for batch in data.batches(session.inputs, data.affordable(_BATCH, _BATCH_VALUES)):
+        parts.append([o[: batch.n] for o in session.run(batch.feeds, outputs)])
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+def snr_db(reference: Array, other: Array) -> float | None:
+    """Signal over noise of what should be the same, in decibels; None where nothing differs or nothing is there."""
+    signal = float(np.square(reference.astype(np.float64)).sum())
+    noise = float(np.square(reference.astype(np.float64) - other.astype(np.float64)).sum())
+    return 10 * float(np.log10(signal / noise)) if signal > 0 and noise > 0 else None
