@@ -13,11 +13,14 @@ import edgekit
 PACKAGE = Path(edgekit.__file__).parent
 _ORDER = """
     errors specs files nvidia machine progress interrupt steps ort
-    families tasks data training export graph compress evaluate agreement bench search recipe pipeline
+    families tasks data training export graph compress evaluate agreement pictures bench comparison
+    search recipe pipeline
     doctor report bundle runtime cli
 """
 ORDER = _ORDER.split()
 HEAVY = {
+    "captum",
+    "PIL",
     "torch",
     "lightning",
     "onnxruntime",

@@ -55,7 +55,10 @@ class _Graph:
         """What the layer behind a convolution sees of it, as floats."""
         if node.op_type == "QLinearConv":
             return self._dequantised(node)
-        name = self._behind(node.output[0], _ACTIVATIONS)
+        return self.rounded(self._behind(node.output[0], _ACTIVATIONS))
+
+    def rounded(self, name: str) -> str:
+        """A tensor after QuantizeLinear and DequantizeLinear, where it goes through them."""
         quantised = self._behind(name, ("QuantizeLinear",))
         return self._behind(quantised, ("DequantizeLinear",)) if quantised != name else name
 
@@ -97,16 +100,17 @@ def compare_activations(
     if not layers:
         return [], {}
     names = [la.base for la in layers], [la.variant for la in layers]
-    before, after = (
-        run_rows(Session(g.expose(n)), arrays, n) for g, n in zip(graphs, names, strict=True)
-    )
-    facts, maps = [], {}
+    before, after = (run_rows(Session(g.expose(n)), arrays, n) for g, n in zip(graphs, names, strict=True))
+    facts: list[dict[str, Any]] = []
+    maps: dict[str, Array] = {}
     for layer, a, b in zip(layers, before, after, strict=True):
         if a.ndim != 4 or a.shape[2:] != b.shape[2:]:
             continue
         maps |= {f"{len(facts)}.base": _mean(a), f"{len(facts)}.variant": _mean(b)}
         snr = snr_db(a, b) if a.shape == b.shape else None
-        facts.append({"name": layer.name, "channels": [a.shape[1], b.shape[1]], "size": list(a.shape[2:]), "snr_db": snr})
+        facts.append(
+            {"name": layer.name, "channels": [a.shape[1], b.shape[1]], "size": list(a.shape[2:]), "snr_db": snr}
+        )
     return facts, maps
 
 
@@ -127,7 +131,7 @@ def _common_layers(base: _Graph, variant: _Graph) -> list[Layer]:
 def _found_again(node: onnx.NodeProto, result: str, base: _Graph, variant: _Graph) -> str | None:
     maker = variant.maker.get(result)
     if maker is not None and maker.op_type in ("DequantizeLinear", base.maker[result].op_type):
-        return result
+        return variant.rounded(result)
     same = variant.named.get(node.name)
     return variant.result(same) if same is not None and same.op_type in _CONVOLUTIONS else None
 

@@ -16,7 +16,7 @@ RULE = (
 
 def first_of_classes(labels: Array, count: int = _CLASSES) -> list[int]:
     """Index of the first sample of each of the lowest classes."""
-    classes, first = np.unique(labels, return_index=True)
+    _, first = np.unique(labels, return_index=True)
     return [int(i) for i in first[:count]]
 
 

@@ -61,7 +61,17 @@ def read_arrays(path: Path) -> dict[str, Array]:
     if not path.is_file():
         raise DataError(f"{path}, from which the pictures are drawn, is not there; {advice}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # NumPy leaves a file open whose archive is damaged
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, KeyError, AttributeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        ValueError,
+        TypeError,
+        OSError,
+        EOFError,
+        KeyError,
+        AttributeError,
+    ) as error:
         raise DataError(f"{path}, from which the pictures are drawn, is damaged ({error}); {advice}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from edgekit import __version__
@@ -55,6 +55,7 @@ class Report:
         accepted: Whether `best` keeps the floor on test data; None where the recipe asks for none.
         bench: Notes of the measurement.
         machine: What the machine is.
+        pictures: Figures and the file of arrays that the pictures are drawn from; empty where there are none.
         steps: What ran and what was reused; not part of results.json.
     """
 
@@ -68,6 +69,7 @@ class Report:
     accepted: bool | None
     bench: dict[str, Any]
     machine: dict[str, Any]
+    pictures: dict[str, Any] = field(default_factory=dict)
     steps: tuple[StepRecord, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:

@@ -17,6 +17,14 @@ from edgekit.evaluate import drift, paired_drop, scores_of
 from edgekit.families import FAMILIES
 from edgekit.files import locked, replacing, sha256_of, write_json
 from edgekit.graph.read import size_bytes
+from edgekit.pipeline.pictures import (
+    PicturePlan,
+    answers_file,
+    compared_in_pictures,
+    gather_pictures,
+    has_pictures,
+    write_answers,
+)
 from edgekit.pipeline.results import BASE, ModelResult, Report, choose_best
 from edgekit.recipe import Recipe
 from edgekit.specs import Array
@@ -98,6 +106,7 @@ class _Run:
             best=best.name if best else None,
             accepted=self._accepted(best),
             bench={k: v for k, v in measured.items() if k not in ("rows", "speedups")},
+            pictures=self._pictures(models, best),
             machine=machine.facts(),
         )
         content = report.as_dict()
@@ -189,6 +198,7 @@ class _Run:
         """The metric on validation data (to choose by) and test data (to report), with every sample's score."""
         model = self._model(name)
         files = {split: self.out / "work" / f"{name}.{split}.npy" for split in _SPLITS}
+        answers = {"test": answers_file(self.out, name)} if self.task.by_class else {}
 
         def make() -> dict[str, Any]:
             from edgekit.ort import Session
@@ -199,6 +209,8 @@ class _Run:
                 values = scores_of(session, self.data.splits[split], metrics)
                 with replacing(file) as temporary:
                     np.save(temporary, values[self.metric.name])
+                if split in answers:
+                    write_answers(answers[split], values)
                 found[split] = summarise(self.metric, values[self.metric.name]).as_dict()
                 found[split]["also"] = {m.name: summarise(m, values[m.name]).as_dict() for m in metrics[1:]}
                 found[split] |= self._details(session, split, values[self.metric.name])
@@ -212,7 +224,9 @@ class _Run:
             self.task.also,
             _versions("onnxruntime", "onnxruntime-gpu", "edgekit"),
         ]
-        return self.store.run(f"{name}.metric", inputs, list(files.values()), make, f"evaluating {name}").result
+        return self.store.run(
+            f"{name}.metric", inputs, [*files.values(), *answers.values()], make, f"evaluating {name}"
+        ).result
 
     def _details(self, session: Session, split: str, values: Array) -> dict[str, Any]:
         """What a task tells beside its metrics: each class, and how far the outputs are from the base's."""
@@ -254,6 +268,15 @@ class _Run:
 
         inputs = [{n: sha256_of(p) for n, p in models.items()}, config.model_dump(), machine.facts(), self.fingerprint]
         return self.store.run("bench", inputs, [samples], make, "measuring latency").result
+
+    def _pictures(self, models: tuple[ModelResult, ...], best: ModelResult | None) -> dict[str, Any]:
+        """What the pictures are drawn from, where the recipe wants any and the task has some."""
+        if not (self.recipe.report.pictures and has_pictures(self.task)):
+            return {}
+        compared = compared_in_pictures(models, best)
+        files = {m.name: self._model(m.name) for m in models}
+        plan = PicturePlan(self.out, files, compared, self.task, self.fingerprint)
+        return gather_pictures(plan, self.store, lambda: self.data)
 
     def _model_result(
         self, name: str, steps: list[dict[str, Any]], quality: dict[str, Any], measured: dict[str, Any]

@@ -52,6 +52,12 @@ class AcceptConfig(_Part):
     max_drop: Annotated[float, Field(ge=0, description="largest allowed loss of the metric, on the test split")]
 
 
+class ReportConfig(_Part):
+    """What the report holds."""
+
+    pictures: Annotated[bool, Field(description="confusion, confidence, saliency, activations, images")] = True
+
+
 class Recipe(_Part):
     """A recipe: what to train, how to compress it, where to measure it, and what must be kept."""
 
@@ -65,6 +71,7 @@ class Recipe(_Part):
     variants: dict[str, Steps] = Field(default_factory=dict)
     bench: BenchConfig = BenchConfig()
     accept: AcceptConfig | None = None
+    report: ReportConfig = ReportConfig()
 
     @field_validator("name")
     @classmethod

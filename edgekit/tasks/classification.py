@@ -15,7 +15,7 @@ from edgekit.tasks.task import Task, TrainingBatch
 if TYPE_CHECKING:
     from torch import Tensor
 
-_BINS = 15
+BINS = 15
 
 
 def cross_entropy(outputs: Sequence[Tensor], batch: TrainingBatch) -> Tensor:
@@ -56,23 +56,23 @@ def _logits(metric: str, outputs: Sequence[Array], labels: Array) -> Array:
 
 
 def _confidence(outputs: Sequence[Array], labels: Array, feeds: Feeds) -> Array:
-    """Columns: confidence of the likeliest class, and whether it is right."""
+    """Columns: confidence of the likeliest class, whether it is right, and which it is."""
     logits = _logits("calibration-error", outputs, labels).astype(np.float64)
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.stack([odds.max(axis=1) / odds.sum(axis=1), logits.argmax(axis=1) == labels], axis=1)
+    odds, likeliest = np.exp(logits - logits.max(axis=1, keepdims=True)), logits.argmax(axis=1)
+    return np.stack([odds.max(axis=1) / odds.sum(axis=1), likeliest == labels, likeliest], axis=1)
 
 
 def calibration_error(scores: Array) -> float:
     """Expected calibration error: the mean gap between confidence and accuracy, over 15 bins of equal width.
 
     Args:
-        scores: float64 (n, 2): confidence, and 1 for a right answer.
+        scores: float64 (n, 2 or more): confidence, and 1 for a right answer.
 
     Source: Guo et al. 2017, arXiv:1706.04599, section 2.
     """
     confidence, right = scores[:, 0], scores[:, 1]
-    bins = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
-    gaps = np.bincount(bins, weights=confidence - right, minlength=_BINS)
+    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    gaps = np.bincount(bins, weights=confidence - right, minlength=BINS)
     return float(np.abs(gaps).sum() / len(scores))
 
 

@@ -93,13 +93,18 @@ def _interval(metric: Metric, scores: Array, value: float) -> tuple[float, float
         half = jackknife(lambda kept: metric.value(scores[kept]), n)
         return value - half, value + half
     if metric.binary:
-        centre = (mean + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
-        half = Z_95 / (1 + Z_95**2 / n) * float(np.sqrt(mean * (1 - mean) / n + Z_95**2 / (4 * n * n)))
-        low, high = max(0.0, centre - half), min(1.0, centre + half)
+        low, high = wilson(mean, n)
     else:
         spread = Z_95 * float(np.std(scores, ddof=1)) / float(np.sqrt(n)) if n > 1 else float("inf")
         low, high = mean - spread, mean + spread
     return metric.reduce(low), metric.reduce(high)
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share of n samples (Wilson 1927)."""
+    centre = (share + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
+    half = Z_95 / (1 + Z_95**2 / n) * float(np.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n * n)))
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def jackknife(statistic: Callable[[Array], float], n: int) -> float:

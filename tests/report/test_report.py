@@ -36,8 +36,8 @@ def model(name: str, size: int, value: float, p50: float, ratio: float) -> dict[
     }
 
 
-@pytest.fixture
-def report() -> dict[str, Any]:
+def facts_of(models: list[dict[str, Any]]) -> dict[str, Any]:
+    """A report as results.json has it."""
     facts = {
         "cpu": "some CPU",
         "cores": 2,
@@ -57,14 +57,21 @@ def report() -> dict[str, Any]:
             "opset": 18,
             "parity": {"max_abs": 1e-6, "max_rel": 1e-7, "batches": [1, 2, 7]},
         },
-        "models": [
-            model("base", 1000, 0.98, 1.0, 1.0),
-            model("int8", 250, 0.975, 0.5, 2.0),
-            model("bad", 200, 0.5, 0.4, 2.5),
-        ],
+        "models": models,
         "bench": {"notes": ["the machine was <busy>"]},
         "machine": facts,
     }
+
+
+@pytest.fixture
+def report() -> dict[str, Any]:
+    return facts_of(
+        [
+            model("base", 1000, 0.98, 1.0, 1.0),
+            model("int8", 250, 0.975, 0.5, 2.0),
+            model("bad", 200, 0.5, 0.4, 2.5),
+        ]
+    )
 
 
 def test_the_table_has_the_figures(report: dict[str, Any]) -> None:

@@ -30,7 +30,9 @@ def dots(
     known = [s for each in shares.values() for s in each if s is not None]
     base = next(iter(shares))
     left = max(len(c) for c in classes) * _LETTER_PX + 70
-    low = max(0.0, min([*known, *(wilson(s, c)[0] for s, c in zip(shares[base], n, strict=True) if s is not None)]) - 0.01)
+    low = max(
+        0.0, min([*known, *(wilson(s, c)[0] for s, c in zip(shares[base], n, strict=True) if s is not None)]) - 0.01
+    )
     alt = f"accuracy of each of {len(classes)} classes for {', '.join(shares)}"
     canvas = Canvas(_WIDTH, 70 + _ROW * len(classes), alt)
     axes = Axes(left, 30, _WIDTH - left - 20, _ROW * len(classes), (low, 1.0), (0, 1))
@@ -50,7 +52,13 @@ def _frame(canvas: Canvas, axes: Axes) -> None:
 
 
 def _row(
-    canvas: Canvas, axes: Axes, row: int, title: str, shares: Mapping[str, float | None], n: int, styles: Mapping[str, Any]
+    canvas: Canvas,
+    axes: Axes,
+    row: int,
+    title: str,
+    shares: Mapping[str, float | None],
+    n: int,
+    styles: Mapping[str, Any],
 ) -> None:
     middle = axes.top + _ROW * (row + 0.5)
     canvas.text(axes.left - 8, middle + 4, title, anchor="end", colour=INK)
@@ -61,7 +69,8 @@ def _row(
     for number, (name, share) in enumerate(shares.items()):
         if share is not None:
             y = middle + (number - (len(shares) - 1) / 2) * min(6.0, 16 / len(shares))
-            canvas.mark(axes.at(share, 0)[0], y, *styles[name], tip=f"{name}: {100 * share:.2f} % of {n}")
+            colour, symbol = styles[name]
+            canvas.mark(axes.at(share, 0)[0], y, colour, symbol, f"{name}: {100 * share:.2f} % of {n}")
 
 
 def _legend(canvas: Canvas, names: Sequence[str], styles: Mapping[str, tuple[str, str]]) -> None:

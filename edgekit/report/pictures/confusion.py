@@ -40,8 +40,9 @@ def confusion_section(found: Mapping[str, Any]) -> list[Section]:
 def _changes(name: str, changed: Mapping[str, int], n: int) -> str:
     total = sum(changed.values())
     return (
-        f"{name} gives another answer than the first for {total} of {n} samples: {changed['right_to_wrong']} from right to wrong, "
-        f"{changed['wrong_to_right']} from wrong to right, {changed['wrong_to_wrong']} from one wrong class to another."
+        f"{name} gives another answer than the first for {total} of {n} samples: "
+        f"{changed['right_to_wrong']} from right to wrong, {changed['wrong_to_right']} from wrong to right, "
+        f"{changed['wrong_to_wrong']} from one wrong class to another."
     )
 
 
@@ -90,13 +91,27 @@ def _frame(title: str, alt: str, classes: Sequence[str]) -> tuple[Canvas, tuple[
 
 
 def _cell(
-    canvas: Canvas, place: tuple[float, float, float], row: int, column: int, colour: str, count: str, share: str, tip: str
+    canvas: Canvas,
+    place: tuple[float, float, float],
+    row: int,
+    column: int,
+    colour: str,
+    count: str,
+    share: str,
+    tip: str,
 ) -> None:
     left, top, side = place
     x, y = left + side * column, top + side * row
     large = side == _CELL
     canvas.box(x + 0.5, y + 0.5, side - 1, side - 1, colour if count else "#f3f4f6", tip)
     ink, middle = ink_on(colour) if count else FAINT, x + side / 2
-    canvas.text(middle, y + side / 2 + (0 if large and share else 4), count, anchor="middle", size=12 if large else 9, colour=ink)
+    canvas.text(
+        middle,
+        y + side / 2 + (0 if large and share else 4),
+        count,
+        anchor="middle",
+        size=12 if large else 9,
+        colour=ink,
+    )
     if large and share:
         canvas.text(middle, y + side / 2 + 13, share, anchor="middle", size=9.5, colour=ink)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import DataError
-from edgekit.files import make_directory, replacing
+from edgekit.files import replacing
 from edgekit.pictures import arrays_against, read_arrays
 from edgekit.report.pictures.classes import classes_section
 from edgekit.report.pictures.colours import style_of
@@ -37,7 +37,9 @@ def draw(report: Mapping[str, Any], arrays: Mapping[str, Array]) -> list[Section
     try:
         return sections + [s for part in _parts(report, facts, arrays) for s in part]
     except (KeyError, IndexError, TypeError) as error:
-        raise DataError(f"what the pictures are drawn from lacks {error}; run the recipe again, which makes it anew") from error
+        raise DataError(
+            f"what the pictures are drawn from lacks {error}; run the recipe again, which makes it anew"
+        ) from error
 
 
 def read_pictures(report: Mapping[str, Any], place: Path) -> dict[str, Array]:
@@ -80,9 +82,11 @@ def _against(
 
 
 def write_pictures(sections: list[Section], place: Path) -> None:
-    """Write every picture as a file of its own into a directory."""
-    for section in sections:
-        for picture in section.pictures:
-            make_directory(place)
-            with replacing(place / picture.file) as temporary:
-                temporary.write_bytes(picture.content)
+    """Write every picture as a file of its own into a directory; those of an earlier report go."""
+    pictures = {p.file: p for section in sections for p in section.pictures}
+    for file in [*place.glob("*.svg"), *place.glob("*.png")]:
+        if file.name not in pictures:
+            file.unlink()
+    for name, picture in pictures.items():
+        with replacing(place / name) as temporary:
+            temporary.write_bytes(picture.content)

@@ -35,9 +35,9 @@ def saliency_section(
     alt = f"saliency maps of {names[0]} and {names[1]} for {len(rows)} test images"
     text = (
         f"{RULE} Both models by the same method, occlusion with Captum (the compressed file has no gradients): a patch "
-        f"of {saliency['patch_px']} pixels, moved by {saliency['stride_px']}, is set to zero, the mean of the data, and the "
-        f"map says how far the score of the class that {names[0]} names falls. Red: the answer rests on it; blue: "
-        "it speaks against it; both maps of a row have one scale."
+        f"of {saliency['patch_px']} pixels, moved by {saliency['stride_px']}, is set to zero, the mean of the data, "
+        f"and the map says how far the score of the class that {names[0]} names falls. Red: the answer rests on it; "
+        "blue: it speaks against it; both maps of a row have one scale."
     )
     picture = tile_grid(f"saliency-{file_part(names[1])}.png", alt, rows, ("image", *names), _SIDE)
     return [Section("Saliency", text, (picture,), _mean_rank(saliency, names))]
@@ -85,7 +85,9 @@ def _layer_row(layer: Mapping[str, Any], index: int, sample: int, arrays: Mappin
     change = after - before
     peak = float(np.abs(change).max()) or 1.0
     height, width = layer["size"]
-    said = f"{_short(layer['name'])}\n{layer['channels'][0]}x{height}x{width}\n{low:.2g} to {high:.2g}\ndiff. ±{peak:.2g}"
+    said = (
+        f"{_short(layer['name'])}\n{layer['channels'][0]}x{height}x{width}\n{low:.2g} to {high:.2g}\ndiff. ±{peak:.2g}"
+    )
     maps = [sequential(m, low, high) for m in (before, after)]
     return Row(said, (image if index == 0 else None, *maps, diverging(change, peak)))
 
@@ -119,7 +121,9 @@ def made_section(
         "difference is eight times as strong as it is: red is brighter in the compressed model, blue darker."
     )
     noise = found["snr_db"]
-    fact = "Both models give the same." if noise is None else f"Signal over noise of {found['n']} outputs: {noise:.1f} dB."
+    fact = (
+        "Both models give the same." if noise is None else f"Signal over noise of {found['n']} outputs: {noise:.1f} dB."
+    )
     picture = tile_grid(f"{kind}-{file_part(names[1])}.png", f"{what} by {names[0]} and {names[1]}", rows, (), _SIDE)
     return [Section(what, text, (picture,), (fact,))]
 

@@ -29,7 +29,15 @@ class Canvas:
     parts: list[str] = field(default_factory=list)
 
     def text(
-        self, x: float, y: float, said: str, *, anchor: str = "start", size: float = 12, colour: str = INK, turn: int = 0
+        self,
+        x: float,
+        y: float,
+        said: str,
+        *,
+        anchor: str = "start",
+        size: float = 12,
+        colour: str = INK,
+        turn: int = 0,
     ) -> None:
         """Write a line of text with its baseline at y; `turn` in degrees about its own place."""
         turned = f' transform="rotate({turn} {_n(x)} {_n(y)})"' if turn else ""
@@ -44,7 +52,9 @@ class Canvas:
         dashed = f' stroke-dasharray="{dash}"' if dash else ""
         self.parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"{dashed}/>')
 
-    def box(self, x: float, y: float, width: float, height: float, colour: str, tip: str = "", opacity: float = 1) -> None:
+    def box(
+        self, x: float, y: float, width: float, height: float, colour: str, tip: str = "", opacity: float = 1
+    ) -> None:
         """A filled rectangle with a tooltip."""
         faint = f' fill-opacity="{opacity}"' if opacity < 1 else ""
         where = f'x="{_n(x)}" y="{_n(y)}" width="{_n(width)}" height="{_n(height)}"'
