@@ -30,6 +30,13 @@ class StepRecord:
     reused: bool
 
 
+Files = Sequence[Path] | Callable[[], Sequence[Path]]
+
+
+def _listed(files: Files) -> Sequence[Path]:
+    return files() if callable(files) else files
+
+
 class StepStore:
     """The steps of one output directory; each leaves a record, written after its files.
 
@@ -42,26 +49,26 @@ class StepStore:
         self.finished: list[StepRecord] = []
 
     def run(
-        self, name: str, inputs: Any, files: Sequence[Path], make: Callable[[], dict[str, Any]], doing: str = ""
+        self, name: str, inputs: Any, files: Files, make: Callable[[], dict[str, Any]], doing: str = ""
     ) -> StepRecord:
         """Run a step, or give what it gave last time.
 
         Args:
             name: Of the step.
             inputs: Everything that its result depends on: config, hashes of input files, versions. JSON.
-            files: The files that it writes.
+            files: The files that it writes; a function where only the directory knows them.
             make: Does it, and gives its result as JSON.
             doing: What a person is told while it runs; nothing by default.
         """
         key = digest(inputs)
-        record = self._reusable(name, key, files)
+        record = self._reusable(name, key, _listed(files))
         if record is None:
             if doing:
                 progress.note(doing, style="bold")
             started = time.perf_counter()
             result = make()
             record = StepRecord(name, result, time.perf_counter() - started, reused=False)
-            hashes = {str(f.relative_to(self.out)): sha256_of(f) for f in files}
+            hashes = {str(f.relative_to(self.out)): sha256_of(f) for f in _listed(files)}
             content = {"name": name, "key": key, "files": hashes, "seconds": record.seconds, "result": result}
             write_json(self._path(name), content)
         self.finished.append(record)

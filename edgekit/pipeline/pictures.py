@@ -87,6 +87,12 @@ def gather_pictures(plan: PicturePlan, store: StepStore, data: Callable[[], Data
     return store.run("pictures", plan.key(), [arrays], make, "gathering pictures").result
 
 
+def picture_files(out: Path) -> list[Path]:
+    """The pictures that a report left beside it."""
+    place = (out / ARRAYS).parent
+    return sorted([*place.glob("*.svg"), *place.glob("*.png")])
+
+
 def answers_file(out: Path, name: str) -> Path:
     """Where a classifier's answers to the test data lie."""
     return out / "work" / f"{name}.answers.npy"

@@ -23,6 +23,7 @@ from edgekit.pipeline.pictures import (
     compared_in_pictures,
     gather_pictures,
     has_pictures,
+    picture_files,
     write_answers,
 )
 from edgekit.pipeline.results import BASE, ModelResult, Report, choose_best
@@ -110,7 +111,9 @@ class _Run:
             machine=machine.facts(),
         )
         content = report.as_dict()
-        files = [self.out / f for f in ("results.json", "report.md", "report.html")]
+
+        def files() -> list[Path]:
+            return [*(self.out / f for f in ("results.json", "report.md", "report.html")), *picture_files(self.out)]
 
         def make() -> dict[str, Any]:
             write_report(content, self.out)

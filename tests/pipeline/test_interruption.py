@@ -73,7 +73,7 @@ def test_a_signal_during_bench(
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else 130)
     assert seconds < LIMIT_S
     assert tree(copy) == before
-    assert rerun(copy) == ["bench", "report"]
+    assert [name for name in rerun(copy) if name != "pictures"] == ["bench", "report"]  # another may be the fastest now
 
 
 def test_kill_in_the_middle_and_rerun_finishes_without_training_again(

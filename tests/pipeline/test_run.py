@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,7 @@ def test_nothing_temporary_is_left(finished: Any) -> None:
     assert sorted(p.name for p in finished.out.iterdir() if p.name != ".edgekit.lock") == [
         "checkpoint",
         "models",
+        "pictures",
         "report.html",
         "report.md",
         "results.json",
@@ -107,7 +109,8 @@ def test_a_second_run_imports_no_torch_and_is_quick(copy: Path, finished: Any, p
         "import sys, time; from pathlib import Path; started = time.perf_counter()\n"
         "from edgekit.recipe import load_recipe; from edgekit.pipeline import run_recipe\n"
         "report = run_recipe(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]))\n"
-        "heavy = [m for m in ('torch', 'lightning', 'transformers', 'sklearn', 'plotly') if m in sys.modules]\n"
+        "names = 'torch', 'lightning', 'transformers', 'sklearn', 'plotly', 'captum', 'PIL'\n"
+        "heavy = [m for m in names if m in sys.modules]\n"
         "print(all(s.reused for s in report.steps), heavy, time.perf_counter() - started < 5)"
     )
     answer = process(finished.recipe, copy, code=code)
@@ -124,12 +127,12 @@ def test_a_second_run_imports_no_torch_and_is_quick(copy: Path, finished: Any, p
     ],
 )
 def test_a_change_redoes_what_depends_on_it(copy: Path, rerun: Rerun, settings: list[str], redone: set[str]) -> None:
-    assert set(rerun(copy, *settings)) - {"report"} == redone
+    assert set(rerun(copy, *settings)) - {"report", "pictures"} == redone
 
 
 def test_a_variant_more_leaves_the_others_alone(copy: Path, rerun: Rerun) -> None:
     done = rerun(copy, "variants.more=[{quantize: static, calibration: {samples: 32}}]")
-    assert done == ["more.0", "more.metric", "bench", "report"]
+    assert done == ["more.0", "more.metric", "bench", "pictures", "report"]
 
 
 def test_a_variant_less_is_gone_from_the_report(copy: Path, finished: Any) -> None:
@@ -147,6 +150,9 @@ def test_a_variant_less_is_gone_from_the_report(copy: Path, finished: Any) -> No
         ("models/base.onnx", ["export"]),
         ("work/base.test.npy", ["base.metric"]),
         ("report.html", ["report"]),
+        ("work/base.answers.npy", ["base.metric"]),
+        ("pictures/arrays.npz", ["pictures"]),
+        ("pictures/confusion-base.svg", ["report"]),
         ("steps/stored.metric.json", ["stored.metric"]),
         ("checkpoint/model.safetensors", ["train"]),
         ("checkpoint/config.json", ["train"]),
@@ -210,6 +216,26 @@ def test_a_data_set_of_ones_own(tmp_path: Path) -> None:
     assert base.metric["test"]["n"] == 45
     assert base.metric["test"]["value"] > 0.8
     assert report.accepted is None
+
+
+def test_the_pictures_are_of_the_figures(results: dict[str, Any], finished: Any) -> None:
+    found = results["pictures"]["facts"]["classification"]
+    for name, counts in found["confusion"].items():
+        metric = next(m["metric"]["test"] for m in results["models"] if m["name"] == name)
+        assert np.trace(counts) == round(metric["value"] * metric["n"])
+        assert found["reliability"][name]["error"] == metric["also"]["calibration-error"]["value"]
+    (compared,) = found["changed"]
+    assert list(results["pictures"]["facts"]["against"]) == [compared]
+    page = (finished.out / "report.html").read_text()
+    assert "confusion matrix of base: " in page
+    assert f'src="pictures/confusion-{compared}.svg"' in (finished.out / "report.md").read_text()
+
+
+def test_pictures_can_be_switched_off(copy: Path, rerun: Rerun) -> None:
+    assert rerun(copy, "report.pictures=false") == ["report"]
+    assert json.loads((copy / "results.json").read_text())["pictures"] == {}
+    assert [p.name for p in (copy / "pictures").iterdir()] == ["arrays.npz"]
+    assert "<svg" not in re.sub(r"<script.*?</script>", "", (copy / "report.html").read_text(), flags=re.DOTALL)
 
 
 _FASHION = fashion_mnist.DEBIAN / "t10k-images-idx3-ubyte.gz"

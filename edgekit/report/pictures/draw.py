@@ -32,6 +32,8 @@ def draw(report: Mapping[str, Any], arrays: Mapping[str, Array]) -> list[Section
     Raises:
         DataError: if figures or arrays are missing.
     """
+    if (report.get("recipe") or {}).get("report") == {"pictures": False}:
+        return []
     sections = curves(report.get("training") or {}, str(report["metric"]))
     facts = (report.get("pictures") or {}).get("facts", {})
     try:
