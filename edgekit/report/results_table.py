@@ -1,0 +1,81 @@
+"""Many runs of recipes in one table, with the command, machine and date of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgekit.report.comparison import compare, percent_or_value
+
+COLUMNS = (
+    "model",
+    "metric (test)",
+    "drop",
+    "further",
+    "size",
+    "smaller",
+    "p50 latency",
+    "faster",
+    "notes",
+)
+
+
+@dataclass(frozen=True)
+class RecipeRun:
+    """One run of a recipe.
+
+    Attributes:
+        report: Content of its results.json.
+        command: What was typed.
+        date: When the models were measured, as YYYY-MM-DD.
+        training_seconds: What training took, when it ran.
+    """
+
+    report: Mapping[str, Any]
+    command: str
+    date: str
+    training_seconds: float
+
+
+def results_table(runs: Sequence[RecipeRun], made_by: str) -> str:
+    """The runs as Markdown: one section each, one row a model, at the first provider and batch of the recipe.
+
+    Args:
+        runs: In the order of the sections.
+        made_by: The command that writes the table.
+    """
+    lines = ["# What the recipes come to", "", f"Written by `{made_by}`; nothing here is typed by hand."]
+    lines += ["Metrics are of test data that nothing was chosen on; brackets hold 95 % intervals, those of drops and"]
+    lines += ["speed-ups are paired. Times are of the machine that the section names, models in turns."]
+    for run in runs:
+        lines += ["", *_section(run)]
+    return "\n".join(lines) + "\n"
+
+
+def _section(run: RecipeRun) -> list[str]:
+    report, recipe = run.report, run.report["recipe"]
+    first = report["models"][0]["bench"][0]
+    minutes = f"{run.training_seconds / 60:.1f} min" if run.training_seconds >= 60 else f"{run.training_seconds:.0f} s"
+    lines = [
+        f"## {report['name']}",
+        "",
+        f"`{run.command}`, {run.date}: {recipe['family']}/{recipe['size']} on {recipe['data']}, trained in {minutes}; "
+        f"{first['provider']}, batch {first['batch']}, {first['threads']} threads of {report['machine']['cpu']}",
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "|" + "---|" * len(COLUMNS),
+    ]
+    compared = {line.model: line for line in reversed(compare(report))}  # the first setting of each model
+    for model in report["models"]:
+        name, _, metric, drop, size, smaller, latency, faster, notes = compared[model["name"]].cells
+        cells = (name, metric, drop, _further(model), size, smaller, latency, faster, notes.replace("|", "/"))
+        lines.append("| " + " | ".join(f"**{c}**" if compared[name].best and c else c for c in cells) + " |")
+    return lines
+
+
+def _further(model: Mapping[str, Any]) -> str:
+    """The metrics beside the one that decides."""
+    quality = model["metric"]["test"]
+    found = [*quality.get("also", {}).values(), *filter(None, [quality.get("drift")])]
+    return ", ".join(f"{m['name']} {percent_or_value(m['value'], m['unit'])}" for m in found)
