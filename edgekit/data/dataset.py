@@ -27,6 +27,9 @@ class ImagePreprocessing:
         scale: Pixels are multiplied by it.
         mean: One a channel; subtracted after scaling.
         std: One a channel; divided by at the end.
+        resize: Before that: (shorter edge,) keeps the sides' ratio and cuts the middle out, (height, width) stretches,
+            () is for pictures that have the input's size (see `data.pictures`).
+        resample: How: nearest, bilinear, bicubic, lanczos, box or hamming.
     """
 
     height: int
@@ -35,6 +38,8 @@ class ImagePreprocessing:
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    resize: tuple[int, ...] = ()
+    resample: str = "bilinear"
 
     def __call__(self, pixels: Array) -> Array:
         """Prepare images.
@@ -66,7 +71,8 @@ class ImagePreprocessing:
 
     def as_dict(self) -> dict[str, Any]:
         """As metadata and manifests hold it."""
-        return {"kind": "image", **asdict(self)}
+        unused = () if self.resize else ("resize", "resample")
+        return {"kind": "image", **{k: v for k, v in asdict(self).items() if k not in unused}}
 
 
 @dataclass(frozen=True)

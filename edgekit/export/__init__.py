@@ -4,33 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgekit.load import Description, Hints
 
 
 def export_source(
-    source: Path, out: Path, *, opset: int | None = None, target_ort: str | None = None, fix: Sequence[str] = ()
+    source: Path | str | None,
+    out: Path,
+    *,
+    opset: int | None = None,
+    target_ort: str | None = None,
+    fix: Sequence[str] = (),
+    hints: Hints | None = None,
+    described: Description | None = None,
 ) -> dict[str, Any]:
-    """Write an ONNX file from a checkpoint directory, or from another ONNX file.
+    """Write an ONNX file from whatever holds a model.
 
     Args:
-        source: What to export.
+        source: A checkpoint directory of ours, an .onnx file, a Hugging Face directory or hub id, a file of weights, or
+            None where `hints` name a builder.
         out: The file to write.
         opset: Of the default domain.
         target_ort: Version of the oldest ONNX Runtime that must load the file.
         fix: `name=value` for dynamic dimensions and scalar inputs.
+        hints: What the source is, beyond its path.
+        described: What a model of weights alone, or of a builder, does not tell of itself.
 
     Raises:
         ExportError: if it does not export, or differs from what it was made of.
-        ModelError: if the source is neither.
+        ModelError: if the source cannot be used.
     """
     from edgekit.files import check_output
+    from edgekit.load import Description, recognise
 
-    check_output(out, source)
-    if source.is_dir():
-        from edgekit.export.torch_onnx import export_onnx
-        from edgekit.training.checkpoint import load_checkpoint
+    if source is not None:
+        check_output(out, Path(source))
+    found = recognise(None if source is None else str(source), hints)
+    if found.onnx is not None:
+        from edgekit.export.onnx_onnx import rewrite_onnx
 
-        return export_onnx(load_checkpoint(source), out, opset=opset, target_ort=target_ort, fix=fix).as_dict()
-    from edgekit.export.onnx_onnx import rewrite_onnx
+        return rewrite_onnx(Path(found.onnx), out, opset=opset, target_ort=target_ort, fix=fix)
+    from edgekit.export.torch_onnx import export_onnx
+    from edgekit.load import load_model
+    from edgekit.load.builder import users_code
 
-    return rewrite_onnx(source, out, opset=opset, target_ort=target_ort, fix=fix)
+    with users_code(Path()):
+        model = load_model(found, described or Description())
+        return export_onnx(model, out, opset=opset, target_ort=target_ort, fix=fix).as_dict()

@@ -166,7 +166,7 @@ def _export_dynamo(model: TrainedModel, opset: int) -> onnx.ModelProto:
             model.module,
             _example(model),
             input_names=[s.name for s in model.inputs],
-            output_names=list(TASKS[model.card.task].outputs),
+            output_names=list(output_names(model)),
             dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in model.inputs),
             opset_version=opset,
             dynamo=True,
@@ -183,7 +183,7 @@ def _export_torchscript(model: TrainedModel, opset: int) -> onnx.ModelProto:
     import onnx
     import torch
 
-    buffer, outputs = io.BytesIO(), list(TASKS[model.card.task].outputs)
+    buffer, outputs = io.BytesIO(), list(output_names(model))
     with _silence():
         torch.onnx.export(
             model.module,
@@ -196,6 +196,11 @@ def _export_torchscript(model: TrainedModel, opset: int) -> onnx.ModelProto:
             dynamo=False,
         )
     return onnx.load_model_from_string(buffer.getvalue())
+
+
+def output_names(model: TrainedModel) -> tuple[str, ...]:
+    """What the graph's outputs are called: as the card says, else as the task says."""
+    return model.card.outputs or TASKS[model.card.task].outputs
 
 
 def _example(model: TrainedModel) -> tuple[Any, ...]:
@@ -217,7 +222,7 @@ def _annotate(proto: onnx.ModelProto, card: ModelCard) -> None:
         "edgekit.preprocessing": json.dumps(card.preprocessing),
     }
     del proto.metadata_props[:]
-    for key, value in facts.items():
+    for key, value in ((k, v) for k, v in facts.items() if v):
         proto.metadata_props.add(key=key, value=value)
     del proto.graph.value_info[:]
     for node in proto.graph.node:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,8 @@ class ModelCard:
         inputs: What the data holds.
         preprocessing: What was done to stored samples before they went in.
         target_scale: (mean, standard deviation) of the numbers to predict; None for other tasks.
+        outputs: Names of the outputs; () where the task names them.
+        architecture: What builds a model that is of no family of ours (see `edgekit.load`); {} for our families.
     """
 
     family: str
@@ -44,11 +46,13 @@ class ModelCard:
     inputs: tuple[TensorSpec, ...]
     preprocessing: dict[str, Any]
     target_scale: tuple[float, float] | None = None
+    outputs: tuple[str, ...] = ()
+    architecture: dict[str, Any] = field(default_factory=dict)
 
     @property
     def model_inputs(self) -> tuple[TensorSpec, ...]:
         """What the model gets: what the data holds, or noise, or both."""
-        return FAMILIES[self.family].model_inputs(self.size, self.inputs)
+        return self.inputs if self.architecture else FAMILIES[self.family].model_inputs(self.size, self.inputs)
 
     def build(self) -> nn.Module:
         """The untrained module."""
@@ -64,7 +68,12 @@ class ModelCard:
         """Read what `dataclasses.asdict` and JSON made of a card."""
         inputs = tuple(TensorSpec(s["name"], s["dtype"], tuple(s["shape"])) for s in value["inputs"])
         scale = value.get("target_scale")
-        typed = {"classes": tuple(value["classes"]), "inputs": inputs, "target_scale": tuple(scale) if scale else None}
+        typed = {
+            "classes": tuple(value["classes"]),
+            "inputs": inputs,
+            "target_scale": tuple(scale) if scale else None,
+            "outputs": tuple(value.get("outputs", ())),
+        }
         return cls(**{**value, **typed})
 
 
@@ -110,19 +119,23 @@ def save_checkpoint(model: TrainedModel, directory: Path, extra: dict[str, Any])
     write_json(directory / CONFIG, {**facts, **extra})
 
 
-def load_checkpoint(directory: Path) -> TrainedModel:
+def load_checkpoint(directory: Path, module: nn.Module | None = None) -> TrainedModel:
     """Build the module that a checkpoint directory holds.
+
+    Args:
+        directory: That `edgekit train` wrote.
+        module: Takes the weights; built from the card where it is not given.
 
     Raises:
         ModelError: if a file is missing, cut short, or does not fit the family.
     """
     require_training()
     card = ModelCard.from_dict(read_config(directory)["card"])
-    if card.family not in FAMILIES:
+    if module is None and card.family not in FAMILIES:
         raise ModelError(
             f"{directory / CONFIG}: this edgekit has no family {card.family!r}; it has {', '.join(FAMILIES)}"
         )
-    module = card.build()
+    module = module if module is not None else card.build()
     _load_weights(module, directory / WEIGHTS)
     return TrainedModel(module.eval(), card)
 

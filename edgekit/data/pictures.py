@@ -1,0 +1,76 @@
+"""Pictures of any size -> the pixels that preprocessing wants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edgekit.data.dataset import ImagePreprocessing
+from edgekit.errors import DataError, MissingPackageError
+from edgekit.specs import Array
+
+_RESAMPLING = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}  # Pillow's numbers
+
+
+def read_picture(path: Path, preprocessing: ImagePreprocessing) -> Array:
+    """Read a picture file and prepare it.
+
+    Returns:
+        float32 (1, channels, height, width).
+
+    Raises:
+        DataError: if it is not there, or no picture.
+        MissingPackageError: without Pillow.
+    """
+    _require_pillow()
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as file:
+            pixels = np.asarray(file.convert("L" if preprocessing.channels == 1 else "RGB"))
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} is missing or no picture ({' '.join(str(error).split())[:160]})") from error
+    return preprocessing(resized(pixels, preprocessing)[None])
+
+
+def resized(pixels: Array, preprocessing: ImagePreprocessing) -> Array:
+    """Resize a picture as the preprocessing says, and cut its middle out.
+
+    Args:
+        pixels: uint8 (height, width) or (height, width, channels), of any size.
+        preprocessing: Whose `resize` has one number for the shorter edge, two for (height, width), none to stretch the
+            picture to the input's size.
+
+    Returns:
+        uint8 (preprocessing.height, preprocessing.width[, channels]); borders that the picture does not reach are 0.
+    """
+    _require_pillow()
+    from PIL import Image
+
+    height, width = _target(pixels.shape[0], pixels.shape[1], preprocessing)
+    resample = Image.Resampling(_RESAMPLING[preprocessing.resample])
+    picture = Image.fromarray(np.ascontiguousarray(pixels)).resize((width, height), resample)
+    return _middle(np.asarray(picture), preprocessing.height, preprocessing.width)
+
+
+def _target(height: int, width: int, preprocessing: ImagePreprocessing) -> tuple[int, int]:
+    wanted = preprocessing.resize or (preprocessing.height, preprocessing.width)
+    if len(wanted) == 2:
+        return wanted[0], wanted[1]
+    short, long = wanted[0], int(wanted[0] * max(height, width) / min(height, width))
+    return (long, short) if width <= height else (short, long)
+
+
+def _middle(pixels: Array, height: int, width: int) -> Array:
+    missing = [max(0, height - pixels.shape[0]), max(0, width - pixels.shape[1])]
+    padded = np.pad(pixels, [(-(-m // 2), m // 2) for m in missing] + [(0, 0)] * (pixels.ndim - 2))
+    top, left = (padded.shape[0] - height) // 2, (padded.shape[1] - width) // 2
+    return padded[top : top + height, left : left + width]
+
+
+def _require_pillow() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("PIL") is None:
+        raise MissingPackageError("pictures need Pillow; install it: pip install pillow")
