@@ -13,7 +13,7 @@ import edgekit
 PACKAGE = Path(edgekit.__file__).parent
 _ORDER = """
     errors specs files nvidia machine progress interrupt steps ort
-    families tasks data training export graph compress evaluate agreement pictures bench comparison
+    families tasks data training load export graph compress evaluate agreement pictures bench comparison
     search recipe pipeline
     doctor report bundle runtime cli
 """

@@ -38,10 +38,11 @@ def main() -> None:
     from edgekit.cli.bench import register as add_bench
     from edgekit.cli.compress import register as add_compress
     from edgekit.cli.evaluate import register as add_evaluate
+    from edgekit.cli.export import register as add_export
     from edgekit.cli.look import register as add_look
     from edgekit.cli.recipes import register as add_recipes
     from edgekit.cli.train import register as add_train
 
-    for add in (add_recipes, add_train, add_compress, add_evaluate, add_bench, add_look):
+    for add in (add_recipes, add_train, add_export, add_compress, add_evaluate, add_bench, add_look):
         add(app)
     app()

@@ -1,4 +1,4 @@
-"""edgekit train, export."""
+"""edgekit train."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from edgekit.cli.command import command, emit
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the command."""
     command(app, "train")(train)
-    command(app, "export")(export)
 
 
 def train(
@@ -48,19 +47,3 @@ def train(
     result = train_family(family, size, data, out, {k: v for k, v in given.items() if v is not None})
     metric = result["validation"]
     emit(result, lambda: f"{out}: {metric['name']} {metric['value']:.4f} on validation data")
-
-
-def export(
-    source: Annotated[Path, typer.Argument(help="A checkpoint directory of `edgekit train`, or an .onnx file.")],
-    out: Annotated[Path, typer.Option(help="The .onnx file to write.")],
-    opset: Annotated[int | None, typer.Option(help="Opset of the default domain; 18 by default.")] = None,
-    target_ort: Annotated[str | None, typer.Option(help="Oldest ONNX Runtime that must load it, such as 1.16.")] = None,
-    fix: Annotated[
-        list[str] | None, typer.Option(help="Fix a dynamic dimension or scalar input: --fix batch=1")
-    ] = None,
-) -> None:
-    """Write an ONNX file: from a checkpoint with a parity check against torch, or from another ONNX file."""
-    from edgekit.export import export_source
-
-    result = export_source(source, out, opset=opset, target_ort=target_ort, fix=fix or ())
-    emit(result, lambda: "\n".join(f"{key}: {value}" for key, value in result.items()))

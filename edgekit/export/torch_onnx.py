@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 DEFAULT_OPSET = 18
 BATCHES = (1, 2, 7)
 TOLERANCE = 1e-4
+EXAMPLE_BATCH = 2
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def export_onnx(
             f"opset {chosen} cannot be had: ONNX Runtime {target_ort or 'as installed'} loads 7 to {ceiling.opset}"
         )
     proto, exporter, reason = _export(model, chosen)
+    _require_batch(proto, model.card.family)
     proto.ir_version = min(proto.ir_version, ceiling.ir_version)
     _annotate(proto, model.card)
     if fix:
@@ -124,7 +126,7 @@ def check_parity(model: TrainedModel, path: Path, tolerance: float = TOLERANCE) 
     batches = (fixed,) if isinstance(fixed, int) else BATCHES
     max_abs, largest = 0.0, 0.0
     for batch in batches:
-        feeds = generate_feeds(model.inputs, batch=batch, seed=batch)
+        feeds = example_feeds(model, batch)
         for ours, theirs in zip(model.run(feeds), session.run(feeds), strict=True):
             if ours.shape != theirs.shape:
                 raise ExportError(f"the export gives shape {theirs.shape} at batch {batch}, torch gives {ours.shape}")
@@ -156,6 +158,16 @@ def _export(model: TrainedModel, opset: int) -> tuple[onnx.ModelProto, str, str]
             f"family {model.card.family!r} does not export at opset {opset}; {reason}; "
             f"the older exporter: {' '.join(str(error).split())[:200]}"
         ) from error
+
+
+def _require_batch(proto: onnx.ModelProto, family: str) -> None:
+    """Refuse a graph into which the exporter wrote the example's batch without a word."""
+    for value in proto.graph.input:
+        if value.type.tensor_type.shape.dim[0].HasField("dim_value"):
+            raise ExportError(
+                f"{family} works at a batch of {EXAMPLE_BATCH} only: its forward holds a batch size; take it from the "
+                "input instead, as in x.reshape(len(x), -1)"
+            )
 
 
 def _export_dynamo(model: TrainedModel, opset: int) -> onnx.ModelProto:
@@ -206,7 +218,16 @@ def output_names(model: TrainedModel) -> tuple[str, ...]:
 def _example(model: TrainedModel) -> tuple[Any, ...]:
     import torch
 
-    return tuple(torch.from_numpy(v) for v in generate_feeds(model.inputs, batch=2).values())
+    return tuple(torch.from_numpy(v) for v in example_feeds(model, EXAMPLE_BATCH).values())
+
+
+def example_feeds(model: TrainedModel, batch: int) -> dict[str, Array]:
+    """Inputs that the model takes: ids that its smallest table has, normal numbers, smooth pictures."""
+    from torch import nn
+
+    tables = [m.num_embeddings for m in model.module.modules() if isinstance(m, nn.Embedding)]
+    known = {s.name: min(tables) for s in model.inputs if "int" in s.dtype} if tables else {}
+    return generate_feeds(model.inputs, batch=batch, seed=batch, vocabularies=known)
 
 
 def _annotate(proto: onnx.ModelProto, card: ModelCard) -> None:
@@ -218,8 +239,8 @@ def _annotate(proto: onnx.ModelProto, card: ModelCard) -> None:
         "edgekit.size": card.size,
         "edgekit.task": card.task,
         "edgekit.data": card.data,
-        "edgekit.classes": json.dumps(card.classes),
-        "edgekit.preprocessing": json.dumps(card.preprocessing),
+        "edgekit.classes": json.dumps(card.classes) if card.classes else "",
+        "edgekit.preprocessing": json.dumps(card.preprocessing) if card.preprocessing else "",
     }
     del proto.metadata_props[:]
     for key, value in ((k, v) for k, v in facts.items() if v):

@@ -59,9 +59,15 @@ def load_hugging_face(directory: Path, *, trust_remote_code: bool = False) -> Tr
         classes=classes,
         inputs=(_input(config, preprocessing, directory),),
         preprocessing=preprocessing.as_dict() if preprocessing else {},
-        architecture={"hf": json.loads(config.to_json_string(use_diff=False))},
+        architecture={"hf": _said_of(config)},
     )
     return TrainedModel(_logits_of(module).eval(), card)
+
+
+def _said_of(config: Any) -> dict[str, Any]:
+    """The configuration as JSON holds it, without the place that it came from."""
+    said = json.loads(config.to_json_string(use_diff=False))
+    return {k: v for k, v in said.items() if k not in ("_name_or_path", "transformers_version")}
 
 
 def build_hugging_face(config: Mapping[str, Any]) -> nn.Module:
@@ -111,12 +117,9 @@ def _config(directory: Path, trust_remote_code: bool) -> Any:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise TypeError(f"a {type(content).__name__} where a mapping is wanted")
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{path} is missing or damaged ({_brief(error)}); copy or download it again") from error
-    return content
 
 
 def _check_weights(directory: Path) -> list[Path]:
@@ -152,17 +155,14 @@ def _pretrained(directory: Path, config: Any, files: list[Path], trust_remote_co
             )
     except (RuntimeError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{directory} cannot be loaded: {_brief(error)}") from error
-    _refuse_misfits(directory, found)
+    _refuse_misfits(directory, found, {k: tuple(v.shape) for k, v in module.state_dict().items()})
     return module  # type: ignore[no-any-return]
 
 
-def _refuse_misfits(directory: Path, found: Mapping[str, Any]) -> None:
+def _refuse_misfits(directory: Path, found: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]]) -> None:
     """What transformers fills with random numbers and a warning is an error here."""
     lines = [f"missing {name}" for name in sorted(found["missing_keys"])]
-    lines += [
-        f"shape of {name}: got {tuple(got)}, it must be {tuple(wanted)}"
-        for name, got, wanted in sorted(found["mismatched_keys"])
-    ]
+    lines += [f"shape of {name}: it must be {wanted[name]}" for name in sorted(found["mismatched_keys"])]
     if lines:
         raise ModelError("\n".join([f"the weights in {directory} do not fit its {CONFIG}: {len(lines)} names", *lines]))
     if found["unexpected_keys"]:
@@ -188,7 +188,9 @@ def _input(config: Any, preprocessing: ImagePreprocessing | None, directory: Pat
     size = getattr(config, "image_size", None)
     height, width = size if isinstance(size, (list, tuple)) else (size, size)
     if not height or not width:
-        raise ModelError(f"neither {CONFIG} nor a {PROCESSOR} in {directory} says how large pictures are; add the latter")
+        raise ModelError(
+            f"neither {CONFIG} nor a {PROCESSOR} in {directory} says how large pictures are; add the latter"
+        )
     return TensorSpec(INPUT, "float32", ("batch", channels, int(height), int(width)))
 
 

@@ -93,7 +93,7 @@ def _hint(extra: Sequence[str], missing: Sequence[str]) -> str:
 def _nearest(name: str, tensor: Tensor, others: Mapping[str, Tensor]) -> str:
     """The nearest name among those of the same shape, or among all."""
     alike = [k for k, v in others.items() if v.shape == tensor.shape]
-    near = difflib.get_close_matches(name, alike or list(others)[:200], n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name, alike or list(others)[:200], n=1, cutoff=0.4 if alike else 0.7)
     return near[0] if near else ""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edgekit.errors import ModelError
 from edgekit.files import digest, sha256_of
@@ -140,9 +140,8 @@ def recognise(source: str | None, hints: Hints | None = None) -> ModelSource:
     found = _recognised(source, hints)
     try:
         return ModelSource.model_validate(found | hints.given())
-    except ValueError as error:
-        details = getattr(error, "errors", list)()
-        said = "; ".join(d["msg"].removeprefix("Value error, ") for d in details) or str(error)
+    except ValidationError as error:
+        said = "; ".join(d["msg"].removeprefix("Value error, ") for d in error.errors())
         raise ModelError(f"{source or hints.builder}: {said}") from None
 
 

@@ -120,6 +120,12 @@ def _why_not(path: Path, said: str) -> str:
             f"{path} holds code, not only weights: it would call {what}; edgekit never runs code from a file. "
             f"Save the weights alone where the model was trained: {_SAFE}"
         )
+    operand = re.search(r"Unsupported operand \d+", said)
+    if operand:
+        return (
+            f"{path} is a pickle that torch.save did not write ({operand[0]}); edgekit never runs code from a file. "
+            f"Save the weights where the model was trained: {_SAFE}"
+        )
     return f"{path} is damaged or no torch file ({said.split(chr(10))[0][:160]}); copy or download it again"
 
 
@@ -150,7 +156,9 @@ def _state_dict(content: Any, path: Path, entry: str) -> dict[str, Tensor]:
         raise ModelError(f"{path} holds no named tensors but {_kind(content)}; save it so: {_SAFE}")
     usual = [name for name in found if name in _USUAL]
     if len(usual) != 1:
-        raise ModelError(f"{path} holds several state dicts: {', '.join(found)}; say which: --entry {next(iter(found))}")
+        raise ModelError(
+            f"{path} holds several state dicts: {', '.join(found)}; say which: --entry {next(iter(found))}"
+        )
     progress.note(f"{path}: taking {usual[0]!r} of {', '.join(found)}")
     return found[usual[0]]
 

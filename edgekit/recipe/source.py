@@ -52,28 +52,41 @@ class RecipeSource:
         self.places[tuple(int(k) if k.isdigit() else k for k in keys)] = f"--set {path}"
 
 
-def read_recipe(path: Path) -> RecipeSource:
+_HINTS = {
+    "recipe": (
+        "`edgekit list recipes` names those that come with edgekit",
+        "`name`, `family` and `data`",
+        "family: cnn",
+    ),
+    "mapping": ("give a YAML file", "one of `strip` and `rename`", "strip: module."),
+}
+
+
+def read_recipe(path: Path, what: str = "recipe") -> RecipeSource:
     """Read a recipe's YAML: size, depth, aliases, tags and duplicate keys are checked before anything is built.
+
+    Args:
+        path: The file.
+        what: "recipe" or "mapping", for the messages.
 
     Raises:
         RecipeError: if it is not there, not UTF-8, empty, too large, too deep, or not one mapping.
     """
+    missing, needs, example = _HINTS[what]
     if not path.is_file():
-        raise RecipeError(f"recipe {path} is not there; `edgekit list recipes` names those that come with edgekit")
+        raise RecipeError(f"{what} {path} is not there; {missing}")
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise RecipeError(f"recipe {path} has {size:,} bytes; at most {MAX_BYTES:,} are read, a recipe is a short file")
+        raise RecipeError(f"{what} {path} has {size:,} bytes; at most {MAX_BYTES:,} are read, a {what} is a short file")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise RecipeError(f"recipe {path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        raise RecipeError(f"{what} {path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     data, lines = _parse(text, str(path))
     if data is None:
-        raise RecipeError(f"recipe {path} is empty; it needs at least `name`, `family` and `data`")
+        raise RecipeError(f"{what} {path} is empty; it needs at least {needs}")
     if not isinstance(data, dict):
-        raise RecipeError(
-            f"recipe {path} is a {type(data).__name__}; it must be a mapping of keys such as `family: cnn`"
-        )
+        raise RecipeError(f"{what} {path} is a {type(data).__name__}; it must be a mapping of keys such as `{example}`")
     return RecipeSource(str(path), data, {loc: f"{path}:{line}" for loc, line in lines.items()})
 
 
