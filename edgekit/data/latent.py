@@ -25,7 +25,7 @@ def for_model(data: DataSet, inputs: Sequence[TensorSpec]) -> DataSet:
     """
     held = {spec.name for spec in data.inputs}
     latents = tuple(s.name for s in inputs if s.name not in held)
-    if not latents:
+    if not latents or _is_the_data(inputs, [s.shape[1:] for s in data.inputs]):
         return data
     splits = {name: add_latents(split, inputs) for name, split in data.splits.items()}
     return replace(data, splits=splits, latents=latents)
@@ -34,12 +34,17 @@ def for_model(data: DataSet, inputs: Sequence[TensorSpec]) -> DataSet:
 def add_latents(split: Split, inputs: Sequence[TensorSpec]) -> Split:
     """A split with noise for the float inputs of a model that it lacks."""
     lacking = [s for s in inputs if s.name not in split.arrays and _can_be_drawn(s)]
-    if not lacking:
+    if not lacking or _is_the_data(inputs, [a.shape[1:] for a in split.arrays.values()]):
         return split
     drawn = {s.name: _normal(split, s) for s in lacking}
     taken = {s.name: split.arrays[s.name] for s in inputs if s.name in split.arrays}
     left = [a for name, a in split.arrays.items() if name not in taken]
     return replace(split, arrays={**taken, **drawn}, labels=left[0] if left else split.labels)
+
+
+def _is_the_data(inputs: Sequence[TensorSpec], held: Sequence[tuple[int | str, ...]]) -> bool:
+    """Whether the model's one input is the data's one array under another name, as `Split.matched` takes it."""
+    return len(inputs) == len(held) == 1 and inputs[0].shape[1:] == held[0]
 
 
 def _can_be_drawn(spec: TensorSpec) -> bool:

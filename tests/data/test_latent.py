@@ -60,3 +60,10 @@ def test_a_named_split_for_a_model_of_ours() -> None:
 def test_what_cannot_be_drawn_stays_missing() -> None:
     ids = TensorSpec("ids", "int64", ("batch", 4))
     assert set(add_latents(load().splits["test"], (IMAGE, ids)).arrays) == {"image"}
+
+
+def test_pictures_under_another_name_are_no_noise() -> None:
+    data, renamed = load(), TensorSpec("pixel_values", "float32", ("batch", 1, 8, 8))
+    assert for_model(data, (renamed,)) is data
+    split = load_split("digits", "test", task="classification", inputs=(renamed,))
+    assert set(split.arrays) == {"image"}
