@@ -20,11 +20,13 @@ class TensorSpec:
         name: The name in the graph.
         dtype: NumPy's name of the element type, such as "float32".
         shape: One entry a dimension: an int, or a str for a symbolic dimension ("" if it has no name).
+        vocabulary: How many different ids there are, where it holds ids and that is known.
     """
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+    vocabulary: int | None = None
 
     @property
     def is_sequence(self) -> bool:

@@ -69,7 +69,8 @@ def generate_feeds(
         shapes: Whole shapes by input name; they win over everything else.
         default_dim: What any other symbolic dimension becomes; None refuses it.
         seed: Of the generator.
-        vocabularies: How many ids there are, by input name, where an embedding tells; small ids elsewhere.
+        vocabularies: How many ids there are, by input name, where an embedding tells; else what the spec says, and
+            small ids where that says nothing.
 
     Raises:
         ModelError: for a symbolic dimension that nothing settles, a shape that does not fit, or inputs beyond 1 GiB.
@@ -89,7 +90,7 @@ def generate_feeds(
     resolved = {s.name: _resolve(s, batch, given.get(s.name), default_dim) for s in inputs}
     _refuse_enormous(inputs, resolved)
     known = vocabularies or {}
-    return {s.name: _values(s, resolved[s.name], rng, known.get(s.name)) for s in inputs}
+    return {s.name: _values(s, resolved[s.name], rng, known.get(s.name, s.vocabulary)) for s in inputs}
 
 
 def _refuse_enormous(inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -66,7 +66,7 @@ class ModelCard:
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> ModelCard:
         """Read what `dataclasses.asdict` and JSON made of a card."""
-        inputs = tuple(TensorSpec(s["name"], s["dtype"], tuple(s["shape"])) for s in value["inputs"])
+        inputs = tuple(TensorSpec(**{**s, "shape": tuple(s["shape"])}) for s in value["inputs"])
         scale = value.get("target_scale")
         typed = {
             "classes": tuple(value["classes"]),
