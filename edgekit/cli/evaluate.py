@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgekit.cli.command import command, emit
+
+if TYPE_CHECKING:
+    from edgekit.data import Split
 
 
 def register(app: typer.Typer) -> None:
@@ -21,6 +24,12 @@ def evaluate(
     metric: Annotated[str, typer.Option(help="`edgekit list metrics` names them.")] = "top1",
     split: Annotated[str, typer.Option(help="train, calibration, validation or test; of a named data set.")] = "test",
     provider: Annotated[str, typer.Option(help="`edgekit list providers` names them.")] = "cpu",
+    attack: Annotated[str | None, typer.Option(help="Judge under attack: fgsm or pgd.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Most that a pixel between 0 and 1 changes.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of pgd.")] = None,
+    attacked_on: Annotated[
+        Path | None, typer.Option(help="Checkpoint directory of the model that the attack knows.")
+    ] = None,
 ) -> None:
     """Compute a metric of a model on data; the same code judges torch and ONNX."""
     from edgekit.data import load_split
@@ -30,12 +39,39 @@ def evaluate(
     from edgekit.tasks import find_metric
     from edgekit.training.checkpoint import load_checkpoint
 
-    wanted = find_metric(metric)
+    wanted, samples = find_metric(metric), load_split(data, split)
+    options = {"attack": attack, "epsilon": epsilon, "steps": steps}
+    samples, under = _attacked(samples, options, attacked_on or model)
     if model.is_dir():
-        value = judge(load_checkpoint(model), load_split(data, split), wanted)
+        value = judge(load_checkpoint(model), samples, wanted)
     else:
         admit_model(model)
-        value = judge(Session(model, provider), load_split(data, split), wanted)
+        value = judge(Session(model, provider), samples, wanted)
     low, high = value.ci95
     sentence = f"{model}: {value.name} {value.value:.4f} [{low:.4f}, {high:.4f}] on {value.n} samples of {data}"
-    emit({"model": str(model), "data": data, "split": split, "metric": value.as_dict()}, lambda: sentence)
+    content = {"model": str(model), "data": data, "split": split, "metric": value.as_dict(), **under}
+    emit(content, lambda: sentence + (f", attacked by {attack}" if under else ""))
+
+
+def _attacked(split: Split, options: dict[str, Any], known: Path) -> tuple[Split, dict[str, Any]]:
+    """The split, attacked if that was asked for, and what the answer says of the attack."""
+    from pydantic import ValidationError
+
+    from edgekit.training.attacks import attacked
+    from edgekit.training.checkpoint import load_checkpoint
+    from edgekit.training.config import AttackConfig
+
+    given = {name: value for name, value in options.items() if value is not None}
+    if "attack" not in given:
+        if given:
+            raise typer.BadParameter(f"--{next(iter(given))} goes with --attack")
+        return split, {}
+    if known.is_file():
+        raise typer.BadParameter("an attack on an .onnx file needs the checkpoint that it knows: --attacked-on DIR")
+    try:
+        config = AttackConfig(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise typer.BadParameter(f"--{first['loc'][0]}: {first['msg']}, got {first['input']!r}") from None
+    found = attacked(load_checkpoint(known), split, config)
+    return found, {"attack": {**config.model_dump(mode="json"), "attacked_on": str(known)}}

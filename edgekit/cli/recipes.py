@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgekit.cli.command import command, emit, refuse
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def register(app: typer.Typer) -> None:
@@ -24,14 +27,14 @@ def run(
     """Train, export, compress, evaluate, measure and report, as a recipe says."""
     from edgekit.pipeline import run_recipe
     from edgekit.recipe import find_recipe, load_recipe
-    from edgekit.report import terminal_table, verdict
+    from edgekit.report import verdict
 
     loaded = load_recipe(find_recipe(recipe), settings or ())
     place = out if out is not None else Path("runs") / loaded.name
     report = run_recipe(loaded, place)
     content = report.as_dict()
     steps = [{"name": s.name, "reused": s.reused, "seconds": round(s.seconds, 3)} for s in report.steps]
-    emit({**content, "out": str(place), "steps": steps}, lambda: terminal_table(content))
+    emit({**content, "out": str(place), "steps": steps}, lambda: _tables(content))
     _tell(verdict(content), place, all(s.reused for s in report.steps))
     if report.accepted is False:
         refuse(f"accuracy floor missed: {verdict(content)}")
@@ -44,6 +47,16 @@ def schema() -> None:
     from edgekit.recipe import Recipe
 
     typer.echo(json.dumps(Recipe.model_json_schema(), indent=2))
+
+
+def _tables(content: dict[str, Any]) -> RenderableType:
+    from rich.console import Group
+
+    from edgekit.report import terminal_table
+    from edgekit.report.robustness import robust_table
+
+    attacked = robust_table(content)
+    return Group(terminal_table(content), attacked) if attacked else terminal_table(content)
 
 
 def _tell(sentence: str, place: Path, idle: bool) -> None:

@@ -28,9 +28,18 @@ def train(
     accelerator: Annotated[str | None, typer.Option(help="Lightning's accelerator.")] = None,
     devices: Annotated[int | None, typer.Option(min=1, help="Lightning's devices.")] = None,
     strategy: Annotated[str | None, typer.Option(help="Lightning's strategy, such as ddp.")] = None,
-    precision: Annotated[str | None, typer.Option(help="Lightning's precision, such as bf16-mixed.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Lightning's precision, such as bf16-mixed; or auto.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Checkpoint directory to start from.")] = None,
+    freeze: Annotated[
+        list[str] | None, typer.Option(help="Parameters to keep as they are, by name or pattern: --freeze 'features.*'")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any key of a recipe's `train`: --set augment.shift=2 --set ema=0.999"),
+    ] = None,
 ) -> None:
     """Train a model; the same command goes on where an interrupted one stopped."""
+    from edgekit.recipe.source import assigned
     from edgekit.training.request import train_family
 
     given = {
@@ -43,7 +52,10 @@ def train(
         "devices": devices,
         "strategy": strategy,
         "precision": precision,
+        "init": str(init) if init else None,
+        "freeze": freeze or None,
     }
-    result = train_family(family, size, data, out, {k: v for k, v in given.items() if v is not None})
+    options = assigned({k: v for k, v in given.items() if v is not None}, settings or ())
+    result = train_family(family, size, data, out, options)
     metric = result["validation"]
     emit(result, lambda: f"{out}: {metric['name']} {metric['value']:.4f} on validation data")

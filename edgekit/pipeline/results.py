@@ -56,6 +56,7 @@ class Report:
         bench: Notes of the measurement.
         machine: What the machine is.
         pictures: Figures and the file of arrays that the pictures are drawn from; empty where there are none.
+        robust: The metric of the base and after every step under attack; None where the recipe asks for none.
         steps: What ran and what was reused; not part of results.json.
     """
 
@@ -70,6 +71,7 @@ class Report:
     bench: dict[str, Any]
     machine: dict[str, Any]
     pictures: dict[str, Any] = field(default_factory=dict)
+    robust: dict[str, Any] | None = None
     steps: tuple[StepRecord, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from edgekit.pipeline.pictures import (
     write_answers,
 )
 from edgekit.pipeline.results import BASE, ModelResult, Report, choose_best
+from edgekit.pipeline.robust import RobustPlan, measure_robustness, stages_of
 from edgekit.recipe import Recipe
 from edgekit.specs import Array
 from edgekit.steps import StepStore
@@ -94,6 +95,7 @@ class _Run:
         exported = self._export()
         steps = {BASE: [exported], **{name: self._variant(name) for name in self.recipe.variants}}
         quality = {name: self._evaluate(name) for name in steps}
+        robust = self._robust(steps)
         measured = self._bench(list(steps))
         models = tuple(self._model_result(name, steps[name], quality[name], measured) for name in steps)
         best = choose_best(models, self.recipe.accept)
@@ -109,6 +111,7 @@ class _Run:
             bench={k: v for k, v in measured.items() if k not in ("rows", "speedups")},
             pictures=self._pictures(models, best),
             machine=machine.facts(),
+            robust=robust,
         )
         content = report.as_dict()
 
@@ -162,7 +165,7 @@ class _Run:
         configs = self.recipe.variants[name]
         for index, config in enumerate(configs):
             last = index == len(configs) - 1
-            out = self._model(name) if last else self.out / "work" / f"{name}.{index}.onnx"
+            out = self._model(name) if last else self._between(name, index)
             done.append(self._compress(f"{name}.{index}", config, model, out))
             model = out
         return done
@@ -243,6 +246,19 @@ class _Run:
             found["drift"] = drift(base, session, data, find_metric(self.task.drift)).as_dict()
         return found
 
+    def _robust(self, steps: dict[str, list[dict[str, Any]]]) -> dict[str, Any] | None:
+        """The metric under attack, after every step; None where the recipe asks for none."""
+        if self.recipe.robust is None:
+            return None
+
+        def path(name: str, index: int) -> Path:
+            return self._model(name) if index == len(steps[name]) - 1 else self._between(name, index)
+
+        place, work = self.out / "checkpoint", self.out / "work"
+        stages = stages_of(steps, path)
+        plan = RobustPlan(self.recipe.robust, place, stages, self.metric, self.fingerprint, work)
+        return measure_robustness(plan, self.store, lambda: self.data.splits["test"])
+
     def _bench(self, names: list[str]) -> dict[str, Any]:
         """Measure all models in turns; the rows, and each one's speed-up over the base."""
         config = self.recipe.bench
@@ -313,6 +329,10 @@ class _Run:
         if floor is None:
             return None
         return best is not None and best.drop["test"]["value"] <= floor.max_drop
+
+    def _between(self, name: str, index: int) -> Path:
+        """What a step that is not the variant's last writes."""
+        return self.out / "work" / f"{name}.{index}.onnx"
 
     def _model(self, name: str) -> Path:
         return self.out / "models" / f"{name}.onnx"

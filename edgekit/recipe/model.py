@@ -15,7 +15,7 @@ from edgekit.compress import TECHNIQUES, StepConfig, Target, name_of
 from edgekit.data import SOURCES
 from edgekit.errors import unknown
 from edgekit.families import FAMILIES
-from edgekit.training.config import TrainConfig
+from edgekit.training.config import AttackConfig, TrainConfig
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 BASE = "base"
@@ -58,6 +58,13 @@ class ReportConfig(_Part):
     pictures: Annotated[bool, Field(description="confusion, confidence, saliency, activations, images")] = True
 
 
+class RobustConfig(AttackConfig):
+    """Judging under attack: the base, and every compression step of every variant."""
+
+    steps: Annotated[int, Field(gt=0, description="of pgd")] = 20
+    samples: Annotated[int, Field(gt=0, description="test samples to attack, at most")] = 1000
+
+
 class Recipe(_Part):
     """A recipe: what to train, how to compress it, where to measure it, and what must be kept."""
 
@@ -72,6 +79,7 @@ class Recipe(_Part):
     bench: BenchConfig = BenchConfig()
     accept: AcceptConfig | None = None
     report: ReportConfig = ReportConfig()
+    robust: Annotated[RobustConfig | None, Field(description="accuracy under attack; not measured by default")] = None
 
     @field_validator("name")
     @classmethod
@@ -108,6 +116,15 @@ class Recipe(_Part):
             raise ValueError(
                 f"data {value!r} is for {', '.join(tasks)}; family {family.name!r} does {', '.join(family.tasks)}"
             )
+        return value
+
+    @field_validator("robust")
+    @classmethod
+    def _attackable(cls, value: RobustConfig | None, info: ValidationInfo) -> RobustConfig | None:
+        family, source = FAMILIES.get(info.data.get("family", "")), SOURCES.get(info.data.get("data", ""))
+        task = source.task_for(family.tasks) if family and source else "classification"
+        if value is not None and task != "classification":
+            raise ValueError(f"attacks are for classification, and this is {task}; leave `robust` out")
         return value
 
     @field_validator("variants")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,18 @@ _HINTS = {
     ),
     "mapping": ("give a YAML file", "one of `strip` and `rename`", "strip: module."),
 }
+
+
+def assigned(data: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """Plain data, with each `a.b=value` of `--set` applied.
+
+    Raises:
+        RecipeError: for one that is none.
+    """
+    source = RecipeSource("--set", data)
+    for assignment in assignments:
+        source.set(assignment)
+    return source.data
 
 
 def read_recipe(path: Path, what: str = "recipe") -> RecipeSource:

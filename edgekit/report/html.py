@@ -8,6 +8,8 @@ from typing import Any
 from edgekit.report.comparison import COLUMNS, compare, setting_of
 from edgekit.report.pictures.colours import style_of
 from edgekit.report.pictures.section import Section
+from edgekit.report.robustness import CAUTION, robust_lines, robust_title
+from edgekit.report.robustness import COLUMNS as ROBUST_COLUMNS
 from edgekit.report.text import markdown, verdict
 
 _INK, _GRID = "#1f2937", "#e5e7eb"
@@ -26,6 +28,10 @@ def html(report: Mapping[str, Any], sections: Sequence[Section] = ()) -> str:
         lines=compare(report),
         plot=_plot(report),
         sections=sections,
+        robust=robust_lines(report),
+        robust_columns=ROBUST_COLUMNS,
+        robust_title=robust_title(report) if report.get("robust") else "",
+        caution=CAUTION,
         method=[line.removeprefix("- ") for line in method],
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.report.comparison import COLUMNS, compare
+from edgekit.report.robustness import robust_markdown
 from edgekit.report.pictures.section import Section, markdown_sections
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def markdown(report: Mapping[str, Any], sections: Sequence[Section] = ()) -> str
     for line in compare(report):
         cells = [f"**{c}**" if line.best and c else c.replace("|", "/") for c in line.cells]
         lines.append("| " + " | ".join(cells) + " |")
+    lines += robust_markdown(report)
     lines += markdown_sections(sections)
     lines += ["", "## How it was measured", "", *_method(report), ""]
     return "\n".join(lines)

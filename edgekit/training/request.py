@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from edgekit.data import for_model, resolve_source
 from edgekit.errors import RecipeError, TrainingError, unknown
@@ -41,8 +42,7 @@ def train_family(family: str, size: str, data: str, out: Path, options: Mapping[
     try:
         config = TrainConfig(**options)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
-        raise TrainingError("\n".join(lines)) from None
+        raise TrainingError("\n".join(map(_explain, error.errors()))) from None
     source = resolve_source(data)
     fingerprint = source.fingerprint(None)
     with locked(out):
@@ -50,3 +50,15 @@ def train_family(family: str, size: str, data: str, out: Path, options: Mapping[
         card = card_for(family, size, loaded)
         fit(card, lambda: for_model(loaded, card.model_inputs), config, out, fingerprint=fingerprint)
     return {"out": str(out), **read_config(out)}
+
+
+def _explain(detail: ErrorDetails) -> str:
+    """One mistake of the options, with the nearest name for an unknown one."""
+    *groups, name = map(str, detail["loc"])
+    if detail["type"] != "extra_forbidden":
+        return f"{'.'.join([*groups, name])}: {detail['msg']}, got {detail['input']!r}"
+    model: Any = TrainConfig
+    for group in groups:
+        annotation = model.model_fields[group].annotation
+        model = next(a for a in (annotation, *get_args(annotation)) if hasattr(a, "model_fields"))
+    return unknown(f"key of {'.'.join(groups)}" if groups else "training option", name, model.model_fields)

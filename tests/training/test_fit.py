@@ -247,7 +247,7 @@ def test_labels_beyond_the_classes_are_not_trained_on(tmp_path: Path) -> None:
 
 def test_data_that_a_family_cannot_take(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=np.zeros((60, 6), np.float32), labels=np.arange(60) % 3)
-    with pytest.raises(TrainingError, match=r"family 'cnn' cannot take x: float32 batchx6: .+; choose another family"):
+    with pytest.raises(RecipeError, match=r"family 'cnn' takes one picture .+, got x: float32 batchx6; choose another"):
         train_family("cnn", "pico", str(tmp_path / "d.npz"), tmp_path / "out", {"epochs": 1})
 
 
@@ -257,6 +257,10 @@ def test_data_that_a_family_cannot_take(tmp_path: Path) -> None:
         ("cn", "pico", {}, RecipeError, "unknown family 'cn'; did you mean 'cnn'?"),
         ("cnn", "pic", {}, RecipeError, "unknown size of family 'cnn' 'pic'; did you mean 'pico'?"),
         ("cnn", "pico", {"epochs": 0}, TrainingError, "epochs: Input should be greater than 0, got 0"),
+        ("cnn", "pico", {"epoch": 1}, TrainingError, "unknown training option 'epoch'; did you mean 'epochs'?"),
+        ("cnn", "pico", {"augment": {"flop": 1}}, TrainingError, "unknown key of augment 'flop'; did you mean 'flip'?"),
+        ("cnn", "pico", {"adversarial": {"step": 1}}, TrainingError, "unknown key of adversarial 'step'; did you mean"),
+        ("cnn", "pico", {"seed": -1}, TrainingError, "seed: Input should be greater than or equal to 0, got -1"),
         ("cnn", "pico", {"learning_rate": float("nan")}, TrainingError, "learning_rate: Input should be a finite"),
     ],
 )
