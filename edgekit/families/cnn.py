@@ -79,10 +79,10 @@ CNN = Family(
     tasks=("classification",),
     sizes={
         "pico": {"channels": (8, 16), "dropout": 0.0},
-        "small": {"channels": (16, 32, 64), "dropout": 0.1},
+        "small": {"channels": (16, 48, 96), "dropout": 0.1},
         "base": {"channels": (64, 128, 256), "dropout": 0.2},
         "pico-depthwise": {"channels": (8, 16), "dropout": 0.0, "depthwise": True},
-        "small-depthwise": {"channels": (32, 64, 128), "dropout": 0.1, "depthwise": True},
+        "small-depthwise": {"channels": (16, 64, 128), "dropout": 0.1, "depthwise": True},
         "base-depthwise": {"channels": (64, 128, 256), "dropout": 0.2, "depthwise": True},
     },
     build=build_cnn,

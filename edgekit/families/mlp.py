@@ -42,7 +42,7 @@ MLP = Family(
     tasks=("classification", "regression"),
     sizes={
         "pico": {"width": 32, "depth": 1, "dropout": 0.0},
-        "small": {"width": 256, "depth": 2, "dropout": 0.1},
+        "small": {"width": 512, "depth": 2, "dropout": 0.2},
         "base": {"width": 1024, "depth": 3, "dropout": 0.2},
     },
     build=build_mlp,

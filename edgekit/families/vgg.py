@@ -16,7 +16,7 @@ Layer = int | Literal["M"]
 Head = Literal["pool", "classic"]
 # Configuration D, without the maximum after its last group.
 _VGG16: tuple[Layer, ...] = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512)
-_SMALL: tuple[Layer, ...] = (32, 32, "M", 64, 64, "M", 128, 128)
+_SMALL: tuple[Layer, ...] = (16, 32, "M", 64, 64, "M", 128, 128)
 _PICO: tuple[Layer, ...] = (8, "M", 16, "M", 32)
 
 

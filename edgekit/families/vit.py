@@ -96,7 +96,7 @@ VIT = Family(
     tasks=("classification",),
     sizes={
         "pico": {"patch": 4, "width": 32, "depth": 2, "heads": 2},
-        "small": {"patch": 4, "width": 96, "depth": 6, "heads": 3, "widening": 2},
+        "small": {"patch": 4, "width": 96, "depth": 4, "heads": 3, "widening": 2},
         "base": {"patch": 4, "width": 192, "depth": 9, "heads": 3, "dropout": 0.1},
     },
     build=build_vit,

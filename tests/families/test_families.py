@@ -163,7 +163,7 @@ def test_the_papers_networks_have_their_published_weights(family: str, size: str
 
 def test_cnn_halves_the_picture_between_stages() -> None:
     module = FAMILIES["cnn"].make("small", DIGITS, 10).eval()
-    wanted = [(16, 8, 8), (16, 8, 8), (32, 4, 4), (32, 4, 4), (64, 2, 2), (64, 2, 2)]
+    wanted = [(16, 8, 8), (16, 8, 8), (48, 4, 4), (48, 4, 4), (96, 2, 2), (96, 2, 2)]
     assert shapes_of(module, nn.Conv2d, DIGITS) == wanted
 
 
