@@ -13,6 +13,7 @@ import numpy as np
 from edgekit.specs import Array
 
 _CLIP_FACTORS = (1.0, 0.95, 0.9, 0.85, 0.8)
+_FEW_BITS, _MORE_CLIPPING = 4, (0.75, 0.7, 0.65, 0.6, 0.55, 0.5)  # few steps are best spent on the many small weights
 _SCALE_BITS = 16
 _SCALE_PRICE = 0.5  # a bit of scale per weight counts half a bit of accuracy per weight
 _TINY = 1e-30
@@ -71,7 +72,7 @@ def best_scale(weight: Array, axes: tuple[int, ...], bits: int = 8, *, half: boo
     full = np.maximum(largest_along(weight, axes).astype(np.float32) / highest(bits), _TINY)
     best = _storable(full, half)
     least = np.full(full.shape, np.inf, np.float32)
-    for factor in _CLIP_FACTORS:
+    for factor in _CLIP_FACTORS + (_MORE_CLIPPING if bits <= _FEW_BITS else ()):
         scale = _storable(full * factor, half)
         error = np.square(round_to(weight, scale, bits) * scale - weight).sum(axis=others, keepdims=True)
         best = np.where(error < least, scale, best)

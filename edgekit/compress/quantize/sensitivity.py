@@ -37,16 +37,18 @@ class Spare:
     Attributes:
         share: Of the bytes that all weights take as int8.
         samples: How many calibration samples may be looked at.
+        bytes_each: What an element takes more when it is kept precise.
     """
 
     share: float
     samples: int
+    bytes_each: float = 1.0
 
 
 def choose_precise(
     model: onnx.ModelProto, weights: list[Weight], rounded: Rounded, spare: Spare, split: Split | None
 ) -> set[str]:
-    """Names of the weights to keep in 16 bits.
+    """Names of the weights to keep in more bits.
 
     With data, those that put the most noise into the outputs; without, those that see the inputs as they come, whose
     ranges nothing has evened out yet, and tables that are added or concatenated; as far as the spare bytes go.
@@ -55,13 +57,13 @@ def choose_precise(
     if budget == 0:
         return set()
     if split is None or not spare.samples or proto_bytes(model) > _MAX_BYTES:
-        return _spend(weights, _guess(model, weights), budget)
+        return _spend(weights, _guess(model, weights), budget, spare.bytes_each)
     try:
         noise = noise_of_each(model, weights, rounded, split.take(_affordable(split, spare.samples)))
     except ModelError as error:
-        warn(f"no weight is kept in 16 bits, since what each does to the outputs could not be measured: {error}")
+        warn(f"no weight is kept in more bits, since what each does to the outputs could not be measured: {error}")
         return set()
-    return _spend(weights, noise, budget)
+    return _spend(weights, noise, budget, spare.bytes_each)
 
 
 def _affordable(split: Split, most: int) -> int:
@@ -77,10 +79,10 @@ def _guess(model: onnx.ModelProto, weights: Iterable[Weight]) -> dict[str, float
     return {w.name: 1.0 for w in weights if not w.is_multiplied} | first
 
 
-def _spend(weights: Iterable[Weight], noise: Mapping[str, float], budget: int) -> set[str]:
-    """Greedily by noise; a float16 weight takes one byte an element more than an int8 one."""
+def _spend(weights: Iterable[Weight], noise: Mapping[str, float], budget: float, bytes_each: float) -> set[str]:
+    """Greedily by noise."""
     left, chosen = sum(noise.values()), set[str]()
-    sizes = {w.name: w.size for w in weights}
+    sizes = {w.name: w.size * bytes_each for w in weights}
     for name in sorted(noise, key=lambda n: -noise[n]):
         if left <= _GOOD_ENOUGH or noise[name] < _WORTH_BITS * left:
             break

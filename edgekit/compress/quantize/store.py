@@ -11,6 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.compress.quantize.candidates import Weight
+from edgekit.compress.quantize.packing import pack_adjacent
 from edgekit.compress.quantize.rounding import half_is_smaller
 from edgekit.graph.scopes import Names, drop_initializers, rename_uses
 from edgekit.specs import Array
@@ -28,15 +29,17 @@ class Store:
         self._names = Names(model)
         self._nodes: list[onnx.NodeProto] = []
 
-    def integers(self, weight: Weight, q: Array, scale: Array) -> None:
+    def integers(self, weight: Weight, q: Array, scale: Array, *, bits: int = 8) -> None:
         """Store a weight as q * scale.
 
         Args:
             weight: What is replaced.
             q: int8 or int16, the weight's shape.
             scale: float32, broadcastable to it.
+            bits: 4 to put two in a byte.
         """
-        values = self._cast(self._add("q", q), TensorProto.FLOAT)
+        stored = self._add_int4(q) if bits == 4 else self._add("q", q)
+        values = self._cast(stored, TensorProto.FLOAT)
         self._replace(weight, helper.make_node("Mul", [values, self._scales(scale)], [""]))
 
     def halves(self, weight: Weight) -> None:
@@ -73,6 +76,13 @@ class Store:
     def _add(self, wish: str, values: Array) -> str:
         name = self._names.fresh(wish)
         self._model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+    def _add_int4(self, q: Array) -> str:
+        """Two's complement in four bits, two neighbours in a byte."""
+        name = self._names.fresh("q")
+        data = pack_adjacent(q.astype(np.uint8).reshape(1, -1) & 0xF, 4).tobytes()
+        self._model.graph.initializer.append(helper.make_tensor(name, TensorProto.INT4, q.shape, data, raw=True))
         return name
 
     def _cast(self, source: str, to: int) -> str:

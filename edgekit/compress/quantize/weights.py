@@ -29,22 +29,25 @@ from edgekit.graph.write import write_model
 from edgekit.specs import Array
 
 _WORTH_IT = 0.98  # a file of more than this share of the original is no gain
-_MIN_OPSET = 7  # broadcasting Mul
+_MIN_OPSET = {4: 21, 8: 7, 16: 7}  # Cast of int4; broadcasting Mul
+_MIN_IR = {4: 10, 8: 3, 16: 3}
 
 
 class WeightsConfig(StepConfig):
     """Weights as integers on disk, float when the session has loaded.
 
     Attributes:
-        bits: 8, or 16 for float16 storage: half the size and next to no error.
+        bits: 8, or 4 for an eighth of the size at more error, or 16 for float16 storage: half the size and next to no
+            error.
         per_channel: A scale for every channel where the channels' ranges differ; else one for each tensor.
         min_elements: Smaller tensors stay float.
         samples: Calibration samples that rounding looks at; 0 rounds without data.
-        spare: Share of the int8 size that may be spent on keeping the most sensitive tensors in 16 bits.
+        spare: Share of the int8 size that may be spent on keeping the most sensitive tensors in 16 bits; in 8 bits
+            where the others have 4.
     """
 
     quantize: Literal["weights"] = "weights"
-    bits: Literal[8, 16] = 8
+    bits: Literal[4, 8, 16] = 8
     per_channel: bool = True
     min_elements: int = Field(512, ge=1)
     samples: int = Field(64, ge=0)
@@ -57,18 +60,28 @@ class Stored:
 
     Attributes:
         integers: Names of weights stored as integers.
+        precise: Names of weights stored in 8 bits where the others have 4.
         halves: Names of weights stored as float16.
         kept: Why each of the others stayed float.
+        bits: Width of `integers`.
     """
 
     integers: tuple[str, ...] = ()
+    precise: tuple[str, ...] = ()
     halves: tuple[str, ...] = ()
     kept: dict[str, str] = field(default_factory=dict)
+    bits: int = 8
+
+    @property
+    def count(self) -> int:
+        """How many are stored in fewer bits."""
+        return len(self.integers) + len(self.precise) + len(self.halves)
 
     def as_dict(self) -> dict[str, Any]:
         """Facts for a report."""
+        kinds = {4: {"int4_tensors": len(self.integers), "int8_tensors": list(self.precise)}}
         return {
-            "int8_tensors": len(self.integers),
+            **kinds.get(self.bits, {"int8_tensors": len(self.integers)}),
             "float16_tensors": list(self.halves),
             "float_tensors": dict(Counter(self.kept.values())),
         }
@@ -77,7 +90,7 @@ class Stored:
 @technique(
     WeightsConfig,
     stage="onnx",
-    summary="int8 weights for any operator, folded back when the model loads: a quarter of the size at float speed",
+    summary="weights of any operator in 8 or 4 bits, folded back at load: a quarter of the size at float speed",
     paper="https://arxiv.org/abs/1810.05723",
 )
 def quantize_weights(config: WeightsConfig, step: OnnxStep) -> StepResult:
@@ -88,17 +101,17 @@ def quantize_weights(config: WeightsConfig, step: OnnxStep) -> StepResult:
     """
     original = read_model(step.model)
     refuse_non_finite(original, step.model)
-    model = normalise(original, min_opset=_MIN_OPSET)
+    model = normalise(original, min_opset=_MIN_OPSET[config.bits])
+    model.ir_version = max(model.ir_version, _MIN_IR[config.bits])
     before = proto_bytes(original)
     stored = store_weights(model, config, excluded=step.excluded, split=step.calibration)
     shorten_values(model)
-    if not stored.integers + stored.halves or proto_bytes(model) > _WORTH_IT * before:
+    if not stored.count or proto_bytes(model) > _WORTH_IT * before:
         write_model(original, step.out)
         return StepResult(False, why_nothing(original, stored.kept), details=stored.as_dict())
     write_model(model, step.out)
-    count = len(stored.integers) + len(stored.halves)
-    kind = "int8" if config.bits == 8 else "float16"
-    reason = f"{count} weight tensors stored as {kind}; they are folded back to float when a session loads"
+    kind = "float16" if config.bits == 16 else f"int{config.bits}"
+    reason = f"{stored.count} weight tensors stored as {kind}; they are folded back to float when a session loads"
     excluded = tuple(ExcludedNode(name, "asked for") for name in sorted(step.excluded))
     return StepResult(True, reason, excluded, stored.as_dict())
 
@@ -131,29 +144,47 @@ def store_weights(
         for weight in chosen:
             store.halves(weight)
         store.finish()
-        return Stored(halves=tuple(w.name for w in chosen), kept=kept)
-    rounded = round_weights(model, chosen, config, split)
-    precise = choose_precise(model, chosen, rounded, Spare(config.spare, config.samples), split)
+        return Stored(halves=tuple(w.name for w in chosen), kept=kept, bits=16)
     for weight in spare:
         store.halves(weight)
+    rounding = Rounding(model, chosen, config, split)
+    rounded = {w.name: rounding.of(w, config.bits) for w in chosen}
+    budget = Spare(config.spare, config.samples, bytes_each=config.bits / 8)
+    precise = choose_precise(model, chosen, rounded, budget, split)
     for weight in chosen:
-        if weight.name in precise:
-            store.halves(weight)
+        if weight.name not in precise:
+            store.integers(weight, *rounded[weight.name], bits=config.bits)
+        elif config.bits == 4:
+            store.integers(weight, *rounding.of(weight, 8))
         else:
-            store.integers(weight, *rounded[weight.name])
+            store.halves(weight)
     store.finish()
-    integers = tuple(w.name for w in chosen if w.name not in precise)
-    return Stored(integers, tuple(sorted(precise)), kept)
+    integers, more = tuple(w.name for w in chosen if w.name not in precise), tuple(sorted(precise))
+    return Stored(integers, more, (), kept, 4) if config.bits == 4 else Stored(integers, (), more, kept)
 
 
-def round_weights(
-    model: onnx.ModelProto, weights: list[Weight], config: WeightsConfig, split: Split | None
-) -> dict[str, tuple[Array, Array]]:
-    """(integers, scale) of each weight by name; on data where there is some."""
-    observed = (
-        observe_multipliers(model, weights, split, config.samples) if split is not None and config.samples else {}
-    )
-    return {w.name: round_weight(w, choose_axes(w.values) if config.per_channel else (), observed) for w in weights}
+class Rounding:
+    """Rounds weights, on data where there is some.
+
+    Args:
+        model: As `normalise` leaves it.
+        weights: What will be rounded.
+        config: How.
+        split: Calibration data.
+    """
+
+    def __init__(
+        self, model: onnx.ModelProto, weights: list[Weight], config: WeightsConfig, split: Split | None
+    ) -> None:
+        self._per_channel = config.per_channel
+        self._observed: Mapping[str, Observed] = {}
+        if split is not None and config.samples:
+            self._observed = observe_multipliers(model, weights, split, config.samples)
+
+    def of(self, weight: Weight, bits: int) -> tuple[Array, Array]:
+        """(integers, scale) of a weight."""
+        axes = choose_axes(weight.values) if self._per_channel else ()
+        return round_weight(weight, axes, self._observed, bits=bits)
 
 
 def round_weight(

@@ -179,3 +179,59 @@ def test_the_result_runs_with_every_optimisation_switched_off(tmp_path):
     _, out, _ = apply(model, tmp_path)
     plain = Session(out.SerializeToString(), threads=1, graph_optimization=False).run(feeds)[0]
     np.testing.assert_allclose(plain, run(out, feeds)[0], rtol=1e-5, atol=1e-5)
+
+
+def image_net():
+    """Two convolutions and a linear layer: x (n, 8, 12, 12) -> y (n, 10)."""
+    weights = {"w1": floats(32, 8, 3, 3) / 8, "w2": floats(64, 32, 3, 3) / 17, "w3": floats(64, 10) / 8}
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"], pads=[1, 1, 1, 1], kernel_shape=[3, 3]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "w2"], ["c"], kernel_shape=[3, 3]),
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("GlobalAveragePool", ["d"], ["e"]),
+        helper.make_node("Flatten", ["e"], ["f"]),
+        helper.make_node("MatMul", ["f", "w3"], ["y"]),
+    ]
+    return build(nodes, {"x": ["n", 8, 12, 12]}, {"y": ["n", 10]}, weights)
+
+
+def test_four_bits_take_an_eighth_and_fold_away_when_a_session_loads(tmp_path):
+    model, data = image_net(), Split("calibration", {"x": floats(64, 8, 12, 12)})
+    result, out, ratio = apply(model, tmp_path, WeightsConfig(bits=4, spare=0), calibration=data)
+    assert result.reason.startswith("3 weight tensors stored as int4; ")
+    assert result.details["int4_tensors"] == 3
+    assert {i.data_type for i in out.graph.initializer if len(i.dims) == 4 and i.dims[1] > 1} == {TensorProto.INT4}
+    assert ratio > 6.5
+    assert not {"Cast", "Mul"} & set(optimised_ops(out, tmp_path))
+    assert snr_db(model, out, {"x": floats(8, 8, 12, 12)}) > 12
+
+
+def test_the_integers_of_four_bits_are_what_was_rounded(tmp_path):
+    """Every value of the file's weight is a whole number of -7..7 times the scale of its channel."""
+    model = image_net()
+    _, out, _ = apply(model, tmp_path, WeightsConfig(bits=4, samples=0, spare=0))
+    codes = next(i for i in out.graph.initializer if tuple(i.dims) == (64, 32, 3, 3))
+    q = numpy_helper.to_array(codes).astype(np.float32)
+    assert (q.min(), q.max()) == (-7, 7)
+    before = numpy_helper.to_array(next(i for i in model.graph.initializer if i.name == "w2"))
+    scale = (q * before).sum() / (q * q).sum()
+    assert float(np.abs(q * scale - before).mean() / np.abs(before).mean()) < 0.15
+
+
+def test_the_tensor_that_four_bits_hurt_most_gets_eight(tmp_path):
+    model, data = image_net(), Split("calibration", {"x": floats(64, 8, 12, 12)})
+    feeds = {"x": floats(8, 8, 12, 12)}
+    _, cheap, _ = apply(model, tmp_path, WeightsConfig(bits=4, spare=0), calibration=data)
+    result, out, ratio = apply(model, tmp_path, WeightsConfig(bits=4, spare=0.08), calibration=data)
+    assert len(result.details["int8_tensors"]) in (1, 2)
+    assert result.details["int4_tensors"] + len(result.details["int8_tensors"]) == 3
+    assert snr_db(model, out, feeds) > snr_db(model, cheap, feeds) + 0.5
+    assert ratio > 5
+
+
+def test_four_bits_applied_twice_change_nothing_more(tmp_path):
+    _, once, _ = apply(image_net(), tmp_path, WeightsConfig(bits=4))
+    result, twice, _ = apply(once, tmp_path, WeightsConfig(bits=4))
+    assert not result.changed
+    assert twice.SerializeToString(deterministic=True) == once.SerializeToString(deterministic=True)
