@@ -109,7 +109,7 @@ def _recipes() -> list[dict[str, Any]]:
 
     found = {name: load_recipe(path) for name, path in list_recipes().items()}
     return [
-        {"name": name, "family": f"{r.family}/{r.size}", "data": r.data, "variants": ", ".join(r.variants)}
+        {"name": name, "family": r.subject, "data": r.data, "variants": ", ".join(r.variants)}
         for name, r in found.items()
     ]
 

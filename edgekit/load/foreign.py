@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit import progress
+from edgekit.data import DataSet
 from edgekit.errors import ModelError, unknown
 from edgekit.families import FAMILIES
 from edgekit.load.builder import Builder, users_code
@@ -16,6 +19,7 @@ from edgekit.load.weights import read_weights
 from edgekit.specs import TensorSpec
 from edgekit.tasks import TASKS
 from edgekit.training.checkpoint import ModelCard, TrainedModel, require_training
+from edgekit.training.start import replace_head
 
 if TYPE_CHECKING:
     from torch import nn
@@ -102,6 +106,49 @@ def load_built(builder: Builder, weights: WeightFile | None, described: Descript
     card = replace(card, architecture={"builder": builder.reference, "arguments": dict(builder.arguments)})
     with users_code(builder.directory):
         return _checked(TrainedModel(module.eval(), card))
+
+
+def adapted(model: TrainedModel, data: DataSet, *, trains: bool) -> TrainedModel:
+    """A loaded model for a data set: its card says so, and a model that is to be trained gets the data's classes.
+
+    Args:
+        model: Loaded; its module may change.
+        data: That it is used on.
+        trains: Whether it is trained on.
+
+    Raises:
+        ModelError: if the data has more classes than the model gives.
+        TrainingError: if a model that is to be trained has no last linear layer to replace.
+    """
+    card = replace(model.card, data=data.name, task=data.task)
+    if data.preprocessing:
+        card = replace(card, preprocessing=data.preprocessing.as_dict())
+    if data.task != "classification":
+        return TrainedModel(model.module, card)
+    outputs, wanted = _count_outputs(model), len(data.classes)
+    if outputs != wanted and trains:
+        module = copy.deepcopy(model.module)
+        name = replace_head(module, outputs, wanted)
+        progress.note(f"{card.family} has {outputs} classes and {data.name} has {wanted}: {name} starts anew")
+        if card.architecture:  # a family of ours is built for any number of classes
+            head = {"replaces": outputs, "outputs": wanted}
+            card = replace(card, architecture={**card.architecture, "head": head})
+        return TrainedModel(module.eval(), replace(card, classes=data.classes))
+    if outputs < wanted:
+        raise ModelError(
+            f"{card.family} gives {outputs} classes, and {data.name} has labels of {wanted}; give other data, or "
+            "`train` to train a new last layer"
+        )
+    named = card.classes if len(card.classes) == outputs else data.classes
+    numbered = tuple(map(str, range(outputs)))
+    return TrainedModel(model.module, replace(card, classes=named if len(named) == outputs else numbered))
+
+
+def _count_outputs(model: TrainedModel) -> int:
+    import numpy as np
+
+    zeros = {s.name: np.zeros([d if isinstance(d, int) else 2 for d in s.shape], s.dtype) for s in model.inputs}
+    return int(model.run(zeros)[0].shape[-1])
 
 
 def _card(described: Description, family: str, size: str) -> ModelCard:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, unknown
+from edgekit.families import FAMILIES
 from edgekit.files import digest, sha256_of
 from edgekit.load.builder import Builder
 from edgekit.load.foreign import Description, WeightFile, load_built, load_family, values_of
@@ -19,9 +20,14 @@ from edgekit.load.inputs import input_spec
 from edgekit.load.mapping import WeightMapping
 from edgekit.load.weights import SUFFIXES
 from edgekit.specs import TensorSpec
+from edgekit.tasks import TASKS
 from edgekit.training.checkpoint import TrainedModel, load_checkpoint, read_config
+from edgekit.training.start import replace_head
 
-_WEIGHTS = frozenset({"weights", "entry", "mapping", "inputs"})
+if TYPE_CHECKING:
+    from torch import nn
+
+_WEIGHTS = frozenset({"weights", "entry", "mapping", "inputs", "classes", "task"})
 # What a source is -> the keys that go with it.
 KINDS: dict[str, frozenset[str]] = {
     "onnx": frozenset(),
@@ -48,7 +54,23 @@ class ModelSource(BaseModel):
     entry: Annotated[str, Field(description="name of the mapping in the file that holds the weights")] = ""
     mapping: WeightMapping = WeightMapping()
     inputs: Annotated[dict[str, str], Field(description="name: 1x3x224x224, where the data does not say it")] = {}
+    classes: Annotated[int | None, Field(gt=0, description="how many it has, where the data has others")] = None
+    task: Annotated[str, Field(description="what the outputs mean; by default what the data is for")] = ""
     trust_remote_code: bool = False
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, value: str) -> str:
+        if value and value not in TASKS:
+            raise ValueError(unknown("task", value, TASKS))
+        return value
+
+    @field_validator("family")
+    @classmethod
+    def _known_family(cls, value: str | None) -> str | None:
+        if value is not None and value not in FAMILIES:
+            raise ValueError(unknown("family", value, FAMILIES))
+        return value
 
     @field_validator("inputs")
     @classmethod
@@ -74,6 +96,12 @@ class ModelSource(BaseModel):
     def kind(self) -> str:
         """Which of KINDS it is."""
         return _kind({k for k in KINDS if getattr(self, k) is not None})
+
+    @property
+    def subject(self) -> str:
+        """What it is, in few words."""
+        named = f"{self.family}/{self.size} with {self.weights}" if self.kind == "family" else getattr(self, self.kind)
+        return f"{named}" + (f" with {self.weights}" if self.kind == "builder" and self.weights else "")
 
     def specs(self) -> tuple[TensorSpec, ...]:
         """The inputs that it says."""
@@ -177,6 +205,8 @@ def load_model(source: ModelSource, described: Description) -> TrainedModel:
     """
     if source.inputs:
         described = replace(described, inputs=source.specs())
+    if source.classes:
+        described = replace(described, classes=tuple(map(str, range(source.classes))))
     loaders: dict[str, Callable[[], TrainedModel]] = {
         "checkpoint": lambda: open_checkpoint(Path(source.checkpoint or ""), source.code()),
         "hf": lambda: load_hugging_face(_directory(source.hf or ""), trust_remote_code=source.trust_remote_code),
@@ -200,7 +230,7 @@ def open_checkpoint(directory: Path, builder: Builder | None = None) -> TrainedM
     """
     architecture = read_config(directory)["card"].get("architecture") or {}
     if "hf" in architecture:
-        return load_checkpoint(directory, build_hugging_face(architecture["hf"]))
+        return load_checkpoint(directory, _with_head(build_hugging_face(architecture["hf"]), architecture))
     if "builder" not in architecture:
         return load_checkpoint(directory)
     if builder is None:
@@ -210,7 +240,16 @@ def open_checkpoint(directory: Path, builder: Builder | None = None) -> TrainedM
         )
     arguments = builder.arguments or architecture.get("arguments", {})
     module = replace(builder, arguments=arguments).build()
-    return load_checkpoint(directory, values_of(module) if architecture.get("values") else module)
+    module = values_of(module) if architecture.get("values") else module
+    return load_checkpoint(directory, _with_head(module, architecture))
+
+
+def _with_head(module: nn.Module, architecture: Mapping[str, Any]) -> nn.Module:
+    """The module with the last layer that fine-tuning gave it."""
+    head = architecture.get("head")
+    if head:
+        replace_head(module, head["replaces"], head["outputs"])
+    return module
 
 
 def fingerprint(source: ModelSource) -> str:

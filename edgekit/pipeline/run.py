@@ -12,11 +12,12 @@ import numpy as np
 from edgekit import __version__, machine
 from edgekit.bench import BenchRequest, bench_models, speedup
 from edgekit.compress import TECHNIQUES, OnnxStep, StepConfig, name_of
-from edgekit.data import DataSet, DataSource, for_model, resolve_source
+from edgekit.data import DataSet, DataSource, resolve_source
 from edgekit.evaluate import drift, paired_drop, scores_of
-from edgekit.families import FAMILIES
 from edgekit.files import locked, replacing, sha256_of, write_json
 from edgekit.graph.read import size_bytes
+from edgekit.load import fingerprint
+from edgekit.pipeline.loaded import data_for, export_base, load_base, task_name
 from edgekit.pipeline.pictures import (
     PicturePlan,
     answers_file,
@@ -34,7 +35,7 @@ from edgekit.steps import StepStore
 from edgekit.tasks import METRICS, TASKS, Metric, Task, find_metric
 from edgekit.tasks.classification import accuracy_by_class
 from edgekit.tasks.metric import summarise
-from edgekit.training.checkpoint import CONFIG, WEIGHTS, load_checkpoint
+from edgekit.training.checkpoint import CONFIG, WEIGHTS
 from edgekit.training.fit import card_for, fit
 from edgekit.training.start import start_key
 
@@ -74,13 +75,12 @@ class _Run:
     @cached_property
     def data(self) -> DataSet:
         """The data as the model takes it; loaded only when a step has to run."""
-        data = self.source.load(None, self.task.name)
-        return for_model(data, FAMILIES[self.recipe.family].model_inputs(self.recipe.size, data.inputs))
+        return data_for(self.recipe, self.source, self.task.name, self.out)
 
     @cached_property
     def task(self) -> Task:
-        """What the family does with the data."""
-        return TASKS[self.source.task_for(FAMILIES[self.recipe.family].tasks)]
+        """What the model does with the data."""
+        return TASKS[task_name(self.recipe, self.source)]
 
     @property
     def metric(self) -> Metric:
@@ -127,6 +127,8 @@ class _Run:
 
     def _train(self) -> dict[str, Any]:
         recipe, place = self.recipe, self.out / "checkpoint"
+        if recipe.model:
+            return self._load()
 
         def make() -> dict[str, Any]:
             card = card_for(recipe.family, recipe.size, self.data)
@@ -146,17 +148,30 @@ class _Run:
         doing = f"training {recipe.family}/{recipe.size} on {self.source.name}"
         return self.store.run("train", inputs, [place / WEIGHTS, place / CONFIG], make, doing).result
 
-    def _export(self) -> dict[str, Any]:
-        place, out = self.out / "checkpoint", self._model(BASE)
+    def _load(self) -> dict[str, Any]:
+        """What is there before training, or in its place; an ONNX file is taken by the export."""
+        recipe, place = self.recipe, self.out / "checkpoint"
+        if recipe.model is None or recipe.model.onnx:
+            return {"history": []}
 
         def make() -> dict[str, Any]:
-            from edgekit.export.torch_onnx import export_onnx
+            data = self.source.load(None, self.task.name)
+            return {k: v for k, v in load_base(recipe, data, place, self.fingerprint).items() if k in _TRAINING}
 
-            config = self.recipe.export
-            done = export_onnx(load_checkpoint(place), out, opset=config.opset, target_ort=config.target_ort)
-            return {**done.as_dict(), "path": str(out.relative_to(self.out))}
+        tuning = [recipe.train.as_key(), _versions("lightning")] if recipe.fine_tunes else []
+        inputs = [fingerprint(recipe.model), self.fingerprint, *tuning, _versions("torch", "transformers", "edgekit")]
+        doing = f"{'fine-tuning' if recipe.fine_tunes else 'loading'} {recipe.subject}"
+        return self.store.run("train", inputs, [place / WEIGHTS, place / CONFIG], make, doing).result
 
-        inputs = [sha256_of(place / WEIGHTS), self.recipe.export.model_dump(), _versions("torch", "onnx", "edgekit")]
+    def _export(self) -> dict[str, Any]:
+        place, out = self.out / "checkpoint", self._model(BASE)
+        foreign = self.recipe.model.onnx if self.recipe.model else None
+
+        def make() -> dict[str, Any]:
+            return {**export_base(self.recipe, place, out), "path": str(out.relative_to(self.out))}
+
+        weights = fingerprint(self.recipe.model) if foreign and self.recipe.model else sha256_of(place / WEIGHTS)
+        inputs = [weights, self.recipe.export.model_dump(), _versions("torch", "onnx", "edgekit")]
         return self.store.run("export", inputs, [out], make, "exporting to ONNX").result
 
     def _variant(self, name: str) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from edgekit.compress import TECHNIQUES
 from edgekit.errors import RecipeError, unknown
+from edgekit.recipe.mapping import include_mapping
 from edgekit.recipe.model import Recipe
 from edgekit.recipe.source import Location, RecipeSource, read_recipe
 
@@ -32,7 +33,24 @@ def load_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
     source = read_recipe(path)
     for assignment in settings:
         source.set(assignment)
+    resolve_paths(source, path.parent)
     return validate(source)
+
+
+def resolve_paths(source: RecipeSource, directory: Path) -> None:
+    """What `model` names is looked for beside the recipe; a mapping in a file of its own is read."""
+    model = source.data.get("model")
+    if not isinstance(model, dict):
+        return
+    for key in ("onnx", "checkpoint", "weights"):
+        if isinstance(model.get(key), str):
+            model[key] = str(directory / model[key])
+    if isinstance(model.get("hf"), str) and (directory / model["hf"]).is_dir():  # else it is a hub id
+        model["hf"] = str(directory / model["hf"])
+    if ".py:" in str(model.get("builder")):  # else it is a module
+        model["builder"] = str(directory / str(model["builder"]))
+    if isinstance(model.get("mapping"), str):
+        include_mapping(source, ("model", "mapping"), directory / model["mapping"])
 
 
 def recipe_directory() -> Path:
@@ -79,6 +97,9 @@ def _line(mistake: str) -> int:
 def _explain(detail: ErrorDetails, source: RecipeSource) -> Iterator[str]:
     location = _in_source(detail["loc"], source.data)
     if not location and detail["type"] == "value_error":
+        key, _, said = _message(detail).partition(": ")
+        if key in Recipe.model_fields:
+            yield f"{source.place((key,))}: {key}: {said}"
         for match in map(_REFUSED.fullmatch, _message(detail).split("\n")):
             if match:
                 place = source.place(("variants", match["variant"], int(match["index"])))

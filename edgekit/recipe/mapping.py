@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from edgekit.errors import RecipeError, unknown
 from edgekit.load.mapping import WeightMapping
-from edgekit.recipe.source import RecipeSource, read_recipe
+from edgekit.recipe.source import Location, RecipeSource, read_recipe
 
 
 def read_mapping(path: Path | None, flags: Mapping[str, Any]) -> WeightMapping | None:
@@ -36,6 +36,16 @@ def _joined(known: Any, added: Any) -> Any:
     if isinstance(known, dict) and isinstance(added, dict):
         return {**known, **added}
     return [*known, *added] if isinstance(known, list) and isinstance(added, list) else added
+
+
+def include_mapping(source: RecipeSource, location: Location, path: Path) -> None:
+    """Put the content of a mapping's file in the place where a recipe names it; mistakes are told by its lines."""
+    read = read_recipe(path, "mapping")
+    parent = source.data
+    for key in location[:-1]:
+        parent = parent[str(key)]
+    parent[str(location[-1])] = read.data
+    source.places |= {(*location, *inner): place for inner, place in read.places.items()}
 
 
 def validate_mapping(source: RecipeSource) -> WeightMapping:

@@ -15,6 +15,7 @@ from edgekit.compress import TECHNIQUES, StepConfig, Target, name_of
 from edgekit.data import SOURCES
 from edgekit.errors import unknown
 from edgekit.families import FAMILIES
+from edgekit.load import ModelSource
 from edgekit.training.config import AttackConfig, TrainConfig
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
@@ -69,7 +70,8 @@ class Recipe(_Part):
     """A recipe: what to train, how to compress it, where to measure it, and what must be kept."""
 
     name: str
-    family: str
+    model: Annotated[ModelSource | None, Field(description="to load, in the place of a family to train")] = None
+    family: Annotated[str, Field(validate_default=True)] = ""
     size: str = "small"
     data: str
     target: Target = "cpu"
@@ -90,15 +92,32 @@ class Recipe(_Part):
 
     @field_validator("family")
     @classmethod
-    def _known_family(cls, value: str) -> str:
-        if value not in FAMILIES:
+    def _known_family(cls, value: str, info: ValidationInfo) -> str:
+        loads = info.data.get("model", "a damaged one") is not None
+        if loads and value:
+            raise ValueError("does not go with `model`; put it inside to load its weights, or leave one of them out")
+        if not value and not loads:
+            raise ValueError("is missing; add it, or `model` to load a trained one")
+        if value and value not in FAMILIES:
             raise ValueError(unknown("family", value, FAMILIES))
         return value
+
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether a loaded model is trained on: where `train` stands beside `model`."""
+        return self.model is not None and "train" in self.model_fields_set
+
+    @property
+    def subject(self) -> str:
+        """What the base model is, in few words."""
+        return self.model.subject if self.model else f"{self.family}/{self.size}"
 
     @field_validator("size")
     @classmethod
     def _known_size(cls, value: str, info: ValidationInfo) -> str:
         family = FAMILIES.get(info.data.get("family", ""))
+        if info.data.get("model") is not None:
+            raise ValueError("does not go with `model`; put it inside")
         if family and value not in family.sizes:
             raise ValueError(unknown(f"size of family {family.name!r}", value, family.sizes))
         return value
@@ -141,9 +160,12 @@ class Recipe(_Part):
     @model_validator(mode="after")
     def _family_can(self) -> Self:
         """Refuse steps that make no sense for the family, all of them at once."""
-        refused = FAMILIES[self.family].refuses
+        if self.model and self.model.onnx and self.fine_tunes:
+            raise ValueError("train: an ONNX file cannot be trained; name the torch model that it was made of")
+        family = self.model.family if self.model else self.family
+        refused = FAMILIES[family].refuses if family else {}
         mistakes = [
-            f"variants.{variant}[{index}]: family {self.family!r} refuses `{name}`: {refused[name]}"
+            f"variants.{variant}[{index}]: family {family!r} refuses `{name}`: {refused[name]}"
             for variant, steps in self.variants.items()
             for index, name in enumerate(map(step_name, steps))
             if name in refused

@@ -10,7 +10,7 @@ from edgekit.report.pictures.colours import style_of
 from edgekit.report.pictures.section import Section
 from edgekit.report.robustness import CAUTION, robust_lines, robust_title
 from edgekit.report.robustness import COLUMNS as ROBUST_COLUMNS
-from edgekit.report.text import markdown, verdict
+from edgekit.report.text import markdown, model_of, verdict
 
 _INK, _GRID = "#1f2937", "#e5e7eb"
 
@@ -24,6 +24,7 @@ def html(report: Mapping[str, Any], sections: Sequence[Section] = ()) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         verdict=verdict(report),
+        model=model_of(report),
         columns=COLUMNS,
         lines=compare(report),
         plot=_plot(report),

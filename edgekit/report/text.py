@@ -69,15 +69,31 @@ def _is_share(model: Mapping[str, Any]) -> bool:
 
 
 def _summary(report: Mapping[str, Any]) -> list[str]:
-    recipe, parity = report["recipe"], report["export"]["parity"]
-    return [
-        verdict(report),
-        "",
-        f"- model: {recipe['family']}/{recipe['size']}, trained on {recipe['data']}",
-        f"- export: {report['export']['exporter']} exporter, opset {report['export']['opset']}; largest difference "
-        f"from torch {parity['max_abs']:.2g} (relative {parity['max_rel']:.2g}) at batches "
-        + ", ".join(map(str, parity["batches"])),
-    ]
+    return [verdict(report), "", f"- model: {model_of(report)}", _export(report["export"])]
+
+
+def model_of(report: Mapping[str, Any]) -> str:
+    """What the base model is and where it comes from, in few words."""
+    recipe = report["recipe"]
+    source = recipe.get("model")
+    if not source:
+        return f"{recipe['family']}/{recipe['size']}, trained on {recipe['data']}"
+    kind = next(k for k in ("onnx", "checkpoint", "hf", "builder", "family") if source[k])
+    weights = f" with {source['weights']}" if source["weights"] else ""
+    tuned = "fine-tuned on" if report["training"].get("train") else "used on"
+    return f"{source[kind]}{weights}, {tuned} {recipe['data']}"
+
+
+def _export(export: Mapping[str, Any]) -> str:
+    if export["exporter"] == "onnx":
+        differs = export["max_abs"]
+        said = "not compared with the original" if differs is None else f"largest difference from it {differs:.2g}"
+        return f"- export: the ONNX file written anew, opset {export['opset']}; {said}"
+    parity, batches = export["parity"], ", ".join(map(str, export["parity"]["batches"]))
+    return (
+        f"- export: {export['exporter']} exporter, opset {export['opset']}; largest difference from torch "
+        f"{parity['max_abs']:.2g} (relative {parity['max_rel']:.2g}) at batches {batches}"
+    )
 
 
 def _method(report: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import pickle
@@ -78,7 +79,7 @@ def fit(
     """
     require_training()
     key = training_key(card, config, fingerprint, start_key(config.init, start))
-    done = _finished(out, key)
+    done = _finished(out, key, start)
     if done is not None:
         return done
     from lightning.pytorch import seed_everything
@@ -116,12 +117,13 @@ def _load_best(model: TrainedModel, path: Path) -> dict[str, Any]:
     return {"name": TASKS[model.card.task].metric, "split": "validation", "value": _best_score(state)}
 
 
-def _finished(out: Path, key: str) -> TrainedModel | None:
+def _finished(out: Path, key: str, start: TrainedModel | None) -> TrainedModel | None:
     """The model that an earlier training with this key left, if its files are as it left them."""
     try:
         config = read_config(out) if (out / CONFIG).is_file() else {}
         intact = config.get("key") == key and config.get("sha256") == sha256_of(out / WEIGHTS)
-        return load_checkpoint(out) if intact else None
+        foreign = start is not None and bool(start.card.architecture)
+        return load_checkpoint(out, copy.deepcopy(start.module) if start and foreign else None) if intact else None
     except (ModelError, FileNotFoundError) as error:
         progress.note(f"making the checkpoint again: {error}")
         return None

@@ -60,7 +60,8 @@ def starting_module(card: ModelCard, init: str | None, start: TrainedModel | Non
             f"{where} has {len(known.card.classes)} classes and {card.data} has {len(card.classes)}: "
             f"its last layer, {name}, starts anew"
         )
-    _require_same_shapes(card, module, where)
+    if not card.architecture:  # another's is only what its start says
+        _require_same_shapes(card, module, where)
     return module
 
 

@@ -65,7 +65,7 @@ def test_every_mistake_is_reported_at_once_in_the_order_of_the_file(refused: Cal
             "data: unknown data 'digit'; did you mean 'digits'? allowed: diabetes, digits, fashion-mnist",
         ),
         ("bench: {providers: [cpuu]}", "bench.providers: unknown provider 'cpuu'; did you mean 'cpu'? allowed: coreml"),
-        ("trane: {}", "trane: unknown key; did you mean 'train'? allowed: name, family, size, data"),
+        ("trane: {}", "trane: unknown key; did you mean 'train'? allowed: name, model, family, size, data"),
         ("train: {epoch: 3}", "train.epoch: unknown key; did you mean 'epochs'? allowed: epochs, batch_size"),
         ("bench: {batches: [1]}", "bench.batches: unknown key; did you mean 'batch'? allowed: providers, batch"),
         (

@@ -29,7 +29,7 @@ def test_every_reference_in_it_leads_somewhere(schema: dict[str, Any]) -> None:
 def test_unknown_keys_are_refused_everywhere(schema: dict[str, Any]) -> None:
     models = [schema, *schema["$defs"].values()]
     assert all(model["additionalProperties"] is False for model in models if model.get("type") == "object")
-    assert schema["required"] == ["name", "family", "data"]
+    assert schema["required"] == ["name", "data"]
 
 
 @pytest.mark.parametrize("name", list_recipes())

@@ -1,0 +1,136 @@
+"""The base model of a run that does not begin with training: loaded from what a recipe's `model` names."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgekit.data import DataSet, DataSource, for_model
+from edgekit.errors import ModelError
+from edgekit.families import FAMILIES
+from edgekit.load import Description, ModelSource, adapted, load_model, open_checkpoint
+from edgekit.load.builder import users_code
+from edgekit.recipe import BASE, Recipe
+from edgekit.specs import TensorSpec
+from edgekit.tasks import TASKS, find_metric
+from edgekit.training.checkpoint import TrainedModel, read_config, save_checkpoint
+from edgekit.training.fit import fit
+
+_DRAWN = ("reconstruction", "generation")  # tasks whose models may take noise beside the data
+
+
+def task_name(recipe: Recipe, source: DataSource) -> str:
+    """What the model does with the data.
+
+    Raises:
+        DataError: if the data cannot be used for it.
+    """
+    model = recipe.model
+    if model is None:
+        return source.task_for(FAMILIES[recipe.family].tasks)
+    if model.task:
+        return source.task_for([model.task])
+    if model.kind == "family":
+        return source.task_for(FAMILIES[model.family or ""].tasks)
+    if model.checkpoint:
+        return source.task_for([str(read_config(Path(model.checkpoint))["card"]["task"]) or source.tasks[0]])
+    return source.tasks[0]
+
+
+def data_for(recipe: Recipe, source: DataSource, task: str, out: Path) -> DataSet:
+    """The data as the model of a recipe takes it; what a loaded model takes is known once it is exported to `out`."""
+    data = source.load(None, task)
+    if recipe.model is None:
+        return for_model(data, FAMILIES[recipe.family].model_inputs(recipe.size, data.inputs))
+    from edgekit.ort import Session
+
+    session = Session(out / "models" / f"{BASE}.onnx")
+    fed = _fed(data, session.inputs)
+    classes = tuple(json.loads(session.metadata.get("edgekit.classes", "[]")))
+    more = len(classes) > len(data.classes)  # labels of an .npz need not reach the last class
+    return replace(fed, classes=classes) if more else fed
+
+
+def load_base(recipe: Recipe, data: DataSet, place: Path, data_fingerprint: str) -> dict[str, Any]:
+    """Load the base model and keep it as a checkpoint; train it on, where the recipe says `train`.
+
+    Args:
+        recipe: Whose `model` is no ONNX file.
+        data: As its source gives it.
+        place: Checkpoint directory to write.
+        data_fingerprint: Of the data.
+
+    Returns:
+        What config.json says of it, with its metric on validation data.
+
+    Raises:
+        EdgekitError: as the loaders raise it.
+    """
+    source = _source(recipe)
+    classes = data.classes if source.kind == "family" else ()
+    described = Description(data.inputs, classes, data.task, data.name, _preprocessing(data))
+    with users_code(Path()):
+        model = load_model(source, described)
+        model = adapted(model, data, trains=recipe.fine_tunes)
+        if recipe.fine_tunes:
+            fit(
+                model.card,
+                lambda: _fed(data, model.inputs),
+                recipe.train,
+                place,
+                fingerprint=data_fingerprint,
+                start=model,
+            )
+        else:
+            _check_fits(model, data)
+            save_checkpoint(model, place, {"train": None, "history": [], "validation": _validation(model, data)})
+    return read_config(place)
+
+
+def export_base(recipe: Recipe, place: Path, out: Path) -> dict[str, Any]:
+    """Write the base model as ONNX: from its checkpoint, or anew from the ONNX file that the recipe names."""
+    config = recipe.export
+    if recipe.model and recipe.model.onnx:
+        from edgekit.export.onnx_onnx import rewrite_onnx
+
+        return rewrite_onnx(Path(recipe.model.onnx), out, opset=config.opset, target_ort=config.target_ort)
+    from edgekit.export.torch_onnx import export_onnx
+
+    with users_code(Path()):
+        model = open_checkpoint(place, recipe.model.code() if recipe.model else None)
+        return export_onnx(model, out, opset=config.opset, target_ort=config.target_ort).as_dict()
+
+
+def _source(recipe: Recipe) -> ModelSource:
+    if recipe.model is None:
+        raise ModelError(f"recipe {recipe.name} names no `model` to load")
+    return recipe.model
+
+
+def _fed(data: DataSet, inputs: tuple[TensorSpec, ...]) -> DataSet:
+    """The data under the names of a model's inputs; with noise, where the task draws some."""
+    if data.task in _DRAWN:
+        return for_model(data, inputs)
+    splits = {name: replace(split, arrays=split.matched(inputs).arrays) for name, split in data.splits.items()}
+    return replace(data, inputs=inputs, splits=splits)
+
+
+def _check_fits(model: TrainedModel, data: DataSet) -> None:
+    if data.task not in _DRAWN:
+        data.splits["validation"].take(1).matched(model.inputs)
+
+
+def _validation(model: TrainedModel, data: DataSet) -> dict[str, Any]:
+    """The deciding metric of the loaded model, in torch, before anything was done to it."""
+    from edgekit.evaluate import evaluate
+
+    metric = find_metric(TASKS[data.task].metric)
+    fed = _fed(data, model.inputs)
+    found = evaluate(model, fed.splits["validation"], metric)
+    return {"name": metric.name, "split": "validation", "value": found.value}
+
+
+def _preprocessing(data: DataSet) -> dict[str, Any]:
+    return data.preprocessing.as_dict() if data.preprocessing else {}
