@@ -18,7 +18,7 @@ from edgekit.specs import Array
 from edgekit.steps import StepStore
 from edgekit.tasks import Metric
 from edgekit.tasks.metric import summarise
-from edgekit.training.checkpoint import WEIGHTS, load_checkpoint
+from edgekit.training.checkpoint import WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class RobustPlan:
         metric: How.
         fingerprint: Of the data.
         work: Directory for the examples.
+        builder: The user's code that built the float model; None for others.
     """
 
     config: RobustConfig
@@ -55,6 +56,7 @@ class RobustPlan:
     metric: Metric
     fingerprint: str
     work: Path
+    builder: Builder | None = None
 
     @property
     def examples(self) -> Path:
@@ -116,7 +118,7 @@ def stages_of(steps: Mapping[str, Sequence[Mapping[str, Any]]], path: Callable[[
 def _make_examples(plan: RobustPlan, split: Split) -> dict[str, Any]:
     from edgekit.training.attacks import attacked
 
-    found = attacked(load_checkpoint(plan.checkpoint), split.take(plan.config.samples), plan.config)
+    found = attacked(open_checkpoint(plan.checkpoint, plan.builder), split.take(plan.config.samples), plan.config)
     arrays: dict[str, Any] = {**found.arrays, "labels": found.labels}
     with replacing(plan.examples) as temporary:
         np.savez(temporary, **arrays)

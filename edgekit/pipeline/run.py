@@ -270,8 +270,9 @@ class _Run:
             return self._model(name) if index == len(steps[name]) - 1 else self._between(name, index)
 
         place, work = self.out / "checkpoint", self.out / "work"
+        builder = self.recipe.model.code() if self.recipe.model else None
         stages = stages_of(steps, path)
-        plan = RobustPlan(self.recipe.robust, place, stages, self.metric, self.fingerprint, work)
+        plan = RobustPlan(self.recipe.robust, place, stages, self.metric, self.fingerprint, work, builder)
         return measure_robustness(plan, self.store, lambda: self.data.splits["test"])
 
     def _bench(self, names: list[str]) -> dict[str, Any]:

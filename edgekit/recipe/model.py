@@ -162,6 +162,8 @@ class Recipe(_Part):
         """Refuse steps that make no sense for the family, all of them at once."""
         if self.model and self.model.onnx and self.fine_tunes:
             raise ValueError("train: an ONNX file cannot be trained; name the torch model that it was made of")
+        if self.model and self.model.onnx and self.robust:
+            raise ValueError("robust: attacks need the torch model, and an ONNX file is loaded; leave it out")
         family = self.model.family if self.model else self.family
         refused = FAMILIES[family].refuses if family else {}
         mistakes = [

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.report.comparison import COLUMNS, compare
-from edgekit.report.robustness import robust_markdown
 from edgekit.report.pictures.section import Section, markdown_sections
+from edgekit.report.robustness import robust_markdown
 
 if TYPE_CHECKING:
     from rich.table import Table
