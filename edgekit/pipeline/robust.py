@@ -13,6 +13,7 @@ from edgekit import machine
 from edgekit.data import Split, load_npz
 from edgekit.evaluate import paired_drop, scores
 from edgekit.files import replacing, sha256_of
+from edgekit.load import Builder, open_checkpoint
 from edgekit.recipe.model import BASE, RobustConfig
 from edgekit.specs import Array
 from edgekit.steps import StepStore
