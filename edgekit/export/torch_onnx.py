@@ -12,18 +12,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgekit import __version__
 from edgekit.errors import ExportError
 from edgekit.export.onnx_onnx import parse_fix
+from edgekit.export.parity import Case, Parity, check_parity, example_feeds, symbols
 from edgekit.files import replacing
-from edgekit.graph.feeds import generate_feeds
 from edgekit.graph.fix import fix_inputs
 from edgekit.graph.scopes import opset_of
 from edgekit.graph.write import accept, save
-from edgekit.ort import Session, ceiling_of, installed_ceiling
-from edgekit.specs import Array
+from edgekit.ort import ceiling_of, installed_ceiling
+from edgekit.specs import TensorSpec
 from edgekit.tasks import TASKS
 from edgekit.training.checkpoint import ModelCard, TrainedModel
 
@@ -31,24 +29,8 @@ if TYPE_CHECKING:
     import onnx
 
 DEFAULT_OPSET = 18
-BATCHES = (1, 2, 7)
-TOLERANCE = 1e-4
-EXAMPLE_BATCH = 2
-
-
-@dataclass(frozen=True)
-class Parity:
-    """The largest differences between torch and ONNX Runtime, over batches of 1, 2 and 7.
-
-    Attributes:
-        max_abs: Largest absolute difference.
-        max_rel: Largest difference relative to the largest absolute output of torch.
-        batches: The batch sizes that were run.
-    """
-
-    max_abs: float
-    max_rel: float
-    batches: tuple[int, ...] = BATCHES
+_EXAMPLE_BATCH = 2
+_EXAMPLE_LENGTH = 5  # and one more for each further open dimension, so that none is taken for another
 
 
 @dataclass(frozen=True)
@@ -84,7 +66,7 @@ def export_onnx(
     target_ort: str | None = None,
     fix: Sequence[str] = (),
 ) -> ExportResult:
-    """Export a model with a dynamic batch.
+    """Export a model; every symbolic dimension of its inputs stays open.
 
     Args:
         model: In evaluation mode.
@@ -103,7 +85,6 @@ def export_onnx(
             f"opset {chosen} cannot be had: ONNX Runtime {target_ort or 'as installed'} loads 7 to {ceiling.opset}"
         )
     proto, exporter, reason = _export(model, chosen)
-    _require_batch(proto, model.card.family)
     proto.ir_version = min(proto.ir_version, ceiling.ir_version)
     _annotate(proto, model.card)
     if fix:
@@ -113,36 +94,6 @@ def export_onnx(
         accept(temporary)
         parity = check_parity(model, temporary)
     return ExportResult(out, chosen, proto.ir_version, exporter, parity, reason)
-
-
-def check_parity(model: TrainedModel, path: Path, tolerance: float = TOLERANCE) -> Parity:
-    """Run torch and ONNX Runtime on the same random inputs at batches of 1, 2 and 7, or the one that is fixed.
-
-    Raises:
-        ExportError: if the largest difference is above `tolerance` times the largest absolute output (at least 1).
-    """
-    session = Session(path)
-    fixed = session.inputs[0].shape[0]
-    batches = (fixed,) if isinstance(fixed, int) else BATCHES
-    max_abs, largest = 0.0, 0.0
-    for batch in batches:
-        feeds = example_feeds(model, batch)
-        for ours, theirs in zip(model.run(feeds), session.run(feeds), strict=True):
-            if ours.shape != theirs.shape:
-                raise ExportError(f"the export gives shape {theirs.shape} at batch {batch}, torch gives {ours.shape}")
-            max_abs = max(max_abs, _difference(ours, theirs))
-            largest = max(largest, float(np.abs(ours).max(initial=0.0)))
-    parity = Parity(max_abs, max_abs / largest if largest else 0.0, batches)
-    if not max_abs <= tolerance * max(1.0, largest):
-        raise ExportError(
-            f"the exported model differs from torch by {max_abs:.3g} (relative {parity.max_rel:.3g}) at batches "
-            f"{', '.join(map(str, batches))}; at most {tolerance:.0e} is allowed"
-        )
-    return parity
-
-
-def _difference(ours: Array, theirs: Array) -> float:
-    return float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max(initial=0.0))
 
 
 def _export(model: TrainedModel, opset: int) -> tuple[onnx.ModelProto, str, str]:
@@ -160,16 +111,6 @@ def _export(model: TrainedModel, opset: int) -> tuple[onnx.ModelProto, str, str]
         ) from error
 
 
-def _require_batch(proto: onnx.ModelProto, family: str) -> None:
-    """Refuse a graph into which the exporter wrote the example's batch without a word."""
-    for value in proto.graph.input:
-        if value.type.tensor_type.shape.dim[0].HasField("dim_value"):
-            raise ExportError(
-                f"{family} works at a batch of {EXAMPLE_BATCH} only: its forward holds a batch size; take it from the "
-                "input instead, as in x.reshape(len(x), -1)"
-            )
-
-
 def _export_dynamo(model: TrainedModel, opset: int) -> onnx.ModelProto:
     import torch
 
@@ -179,7 +120,7 @@ def _export_dynamo(model: TrainedModel, opset: int) -> onnx.ModelProto:
             _example(model),
             input_names=[s.name for s in model.inputs],
             output_names=list(output_names(model)),
-            dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in model.inputs),
+            dynamic_shapes=tuple(_open_dims(s) for s in model.inputs),
             opset_version=opset,
             dynamo=True,
         )
@@ -203,7 +144,7 @@ def _export_torchscript(model: TrainedModel, opset: int) -> onnx.ModelProto:
             buffer,  # type: ignore[arg-type]
             input_names=[s.name for s in model.inputs],
             output_names=outputs,
-            dynamic_axes={name: {0: "batch"} for name in [*(s.name for s in model.inputs), *outputs]},
+            dynamic_axes={**{s.name: _open_dims(s) for s in model.inputs}, **{name: {0: "batch"} for name in outputs}},
             opset_version=opset,
             dynamo=False,
         )
@@ -215,19 +156,17 @@ def output_names(model: TrainedModel) -> tuple[str, ...]:
     return model.card.outputs or TASKS[model.card.task].outputs
 
 
+def _open_dims(spec: TensorSpec) -> dict[int, str]:
+    """Axis -> name of each symbolic dimension."""
+    return {axis: dim for axis, dim in enumerate(spec.shape) if isinstance(dim, str)}
+
+
 def _example(model: TrainedModel) -> tuple[Any, ...]:
     import torch
 
-    return tuple(torch.from_numpy(v) for v in example_feeds(model, EXAMPLE_BATCH).values())
-
-
-def example_feeds(model: TrainedModel, batch: int) -> dict[str, Array]:
-    """Inputs that the model takes: ids that its smallest table has, normal numbers, smooth pictures."""
-    from torch import nn
-
-    tables = [m.num_embeddings for m in model.module.modules() if isinstance(m, nn.Embedding)]
-    known = {s.name: min(tables) for s in model.inputs if "int" in s.dtype} if tables else {}
-    return generate_feeds(model.inputs, batch=batch, seed=batch, vocabularies=known)
+    sizes = {name: _EXAMPLE_LENGTH + index for index, name in enumerate(symbols(model.inputs))}
+    case = Case(_EXAMPLE_BATCH, _EXAMPLE_LENGTH, sizes, padded=False)
+    return tuple(torch.from_numpy(v) for v in example_feeds(model, case).values())
 
 
 def _annotate(proto: onnx.ModelProto, card: ModelCard) -> None:

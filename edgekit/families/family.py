@@ -20,6 +20,11 @@ def as_the_data(inputs: Inputs, size: Mapping[str, Any]) -> Inputs:
     return inputs
 
 
+def as_many_as_positions(size: Mapping[str, Any]) -> Mapping[str, int]:
+    """A text is as long as there are positions; without a number of them it may be of any length."""
+    return {"length": size["positions"]} if "positions" in size else {}
+
+
 @dataclass(frozen=True)
 class Part:
     """A part of a model that is worth a file of its own.
@@ -50,6 +55,8 @@ class Family:
             is drawn from a standard normal distribution.
         discriminator: (inputs of the data, **size) -> the adversary of a generator; None for other models.
         parts: Parts that `edgekit export --part` writes, by name.
+        limits: Keyword arguments of the size -> the longest that open dimensions may be, by name.
+        by_task: Whether `build` takes `task` too, the task's name.
         refuses: Techniques that make no sense for it, by name, each with the reason and what to use.
     """
 
@@ -62,15 +69,28 @@ class Family:
     inputs: Callable[[Inputs, Mapping[str, Any]], Inputs] = as_the_data
     discriminator: Callable[..., nn.Module] | None = None
     parts: Mapping[str, Part] = field(default_factory=dict)
+    limits: Callable[[Mapping[str, Any]], Mapping[str, int]] = as_many_as_positions
+    by_task: bool = False
     refuses: Mapping[str, str] = field(default_factory=dict)
 
-    def make(self, size: str, inputs: Inputs, outputs: int) -> nn.Module:
+    def make(self, size: str, inputs: Inputs, outputs: int, *, task: str = "") -> nn.Module:
         """An untrained module of a named size.
+
+        Args:
+            size: Its name.
+            inputs: Of the data.
+            outputs: Number of outputs.
+            task: What it is for; the first of the family's tasks by default.
 
         Raises:
             RecipeError: if there is no such size; the message holds the nearest.
         """
-        return self.build(inputs, outputs, **self._size(size))
+        purpose = {"task": task or self.tasks[0]} if self.by_task else {}
+        return self.build(inputs, outputs, **self._size(size), **purpose)
+
+    def limits_of(self, size: str) -> Mapping[str, int]:
+        """The longest that open dimensions of the inputs may be, by name."""
+        return self.limits(self._size(size))
 
     def model_inputs(self, size: str, inputs: Inputs) -> Inputs:
         """What a model of a named size gets, from what the data holds.

@@ -61,7 +61,7 @@ def generate_feeds(
     seed: int = 0,
     vocabularies: Mapping[str, int] | None = None,
 ) -> dict[str, Array]:
-    """Values for every input: normal floats, smooth pictures, ids that exist, masks of ones.
+    """Values for every input: normal floats, smooth pictures, ids that exist, masks of ones, lengths that are full.
 
     Args:
         inputs: The model's inputs.
@@ -90,7 +90,14 @@ def generate_feeds(
     resolved = {s.name: _resolve(s, batch, given.get(s.name), default_dim) for s in inputs}
     _refuse_enormous(inputs, resolved)
     known = vocabularies or {}
-    return {s.name: _values(s, resolved[s.name], rng, known.get(s.name, s.vocabulary)) for s in inputs}
+    feeds = {s.name: _values(s, resolved[s.name], rng, known.get(s.name, s.vocabulary)) for s in inputs}
+    full = min((a.shape[1] for a in feeds.values() if a.ndim > 1), default=1)
+    return {s.name: np.full_like(feeds[s.name], full) if _is_lengths(s) else feeds[s.name] for s in inputs}
+
+
+def _is_lengths(spec: TensorSpec) -> bool:
+    """Whether it says how long each sample of the other inputs is."""
+    return spec.rank == 1 and spec.name.lower().endswith("lengths") and np.dtype(spec.dtype).kind == "i"
 
 
 def _refuse_enormous(inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,9 +55,14 @@ class ModelCard:
         """What the model gets: what the data holds, or noise, or both."""
         return self.inputs if self.architecture else FAMILIES[self.family].model_inputs(self.size, self.inputs)
 
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """The longest that open dimensions of the inputs may be, by name; what is not there has no limit."""
+        return {} if self.architecture else FAMILIES[self.family].limits_of(self.size)
+
     def build(self) -> nn.Module:
         """The untrained module."""
-        module = FAMILIES[self.family].make(self.size, self.inputs, len(self.classes))
+        module = FAMILIES[self.family].make(self.size, self.inputs, len(self.classes), task=self.task)
         if self.target_scale is None:
             return module
         from edgekit.training.rescaled import Rescaled
