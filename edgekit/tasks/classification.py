@@ -47,12 +47,19 @@ def _logits(metric: str, outputs: Sequence[Array], labels: Array) -> Array:
         raise DataError(
             f"metric {metric!r} needs one label a sample, got labels {labels.shape} for outputs {logits.shape}"
         )
-    if labels.size and (labels.min() < 0 or labels.max() >= logits.shape[1]):
-        raise DataError(
-            f"labels must lie in 0..{logits.shape[1] - 1} for {logits.shape[1]} classes, "
-            f"got {labels.min()}..{labels.max()}"
-        )
+    _check_labels(labels, logits.shape[1])
     return logits
+
+
+def _check_labels(labels: Array, classes: int) -> None:
+    """Refuse labels that name no class; float ones are taken where they are whole."""
+    wrong = (labels < 0) | (labels >= classes) | (labels != np.floor(labels))
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise DataError(
+            f"labels must lie in 0..{classes - 1} for {classes} classes, got {labels[first]} "
+            f"({int(wrong.sum())} of {len(labels)} are no class); mend them or take the model that they are for"
+        )
 
 
 def _confidence(outputs: Sequence[Array], labels: Array, feeds: Feeds) -> Array:

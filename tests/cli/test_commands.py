@@ -366,3 +366,23 @@ def test_a_method_asked_for_by_name_that_gains_nothing_is_no(cli: Cli, tmp_path:
     assert json.loads(answer.out)["status"] == "unchanged"
     assert out.read_bytes() == model.read_bytes()
     assert cli("quantize", model, "--out", out, "--json").code == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "label", "message"),
+    [
+        ((1, 8, 9), 0, "shape (5, 1, 8, 9) does not fit image: float32 batchx1x8x8; dimension 3 must be 8\n"),
+        ((3, 8, 8), 0, "shape (5, 3, 8, 8) does not fit image: float32 batchx1x8x8; dimension 1 must be 1\n"),
+        ((1, 8, 8), 10, "labels must lie in 0..9 for 10 classes, got 10 (5 of 5 are no class); mend them or take "),
+        ((1, 8, 8), 0.5, "labels must lie in 0..9 for 10 classes, got 0.5 (5 of 5 are no class); mend them or take "),
+    ],
+)
+def test_eval_of_a_checkpoint_on_data_of_another_model(
+    cli: Cli, pico_cnn: Path, tmp_path: Path, shape: tuple[int, ...], label: float, message: str
+) -> None:
+    path = tmp_path / "d.npz"
+    np.savez(path, image=np.zeros((5, *shape), np.float32), labels=np.full(5, label))
+    answer = cli("eval", pico_cnn, "--data", path)
+    assert (answer.code, answer.out) == (1, "")
+    assert message in answer.err
+    assert answer.err.count("\n") == 1

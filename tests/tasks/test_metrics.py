@@ -38,8 +38,9 @@ def test_top1() -> None:
         (np.ones((3, 4, 2)), [0, 1, 1], "needs outputs of shape (n, classes), got (3, 4, 2); choose another --metric"),
         (np.ones((3, 2)), [0, 1], "needs one label a sample, got labels (2,) for outputs (3, 2)"),
         (np.ones((3, 2)), [[0], [1], [1]], "needs one label a sample, got labels (3, 1) for outputs (3, 2)"),
-        (np.ones((3, 2)), [0, 1, 2], "labels must lie in 0..1 for 2 classes, got 0..2"),
-        (np.ones((3, 2)), [-1, 1, 1], "labels must lie in 0..1 for 2 classes, got -1..1"),
+        (np.ones((3, 2)), [0, 1, 2], "labels must lie in 0..1 for 2 classes, got 2 (1 of 3 are no class); mend"),
+        (np.ones((3, 2)), [-1, 1, 1], "labels must lie in 0..1 for 2 classes, got -1 (1 of 3 are no class); mend"),
+        (np.ones((3, 2)), [0, 0.5, 1], "labels must lie in 0..1 for 2 classes, got 0.5 (1 of 3 are no class); mend"),
     ],
 )
 def test_top1_refuses_what_does_not_fit(outputs: Any, labels: Any, message: str) -> None:
