@@ -36,6 +36,7 @@ __all__ = ["INTERRUPTED", "app", "main"]
 def main() -> None:
     """Entry point of the console script."""
     from edgekit.cli.bench import register as add_bench
+    from edgekit.cli.compare import register as add_compare
     from edgekit.cli.compress import register as add_compress
     from edgekit.cli.evaluate import register as add_evaluate
     from edgekit.cli.export import register as add_export
@@ -43,6 +44,6 @@ def main() -> None:
     from edgekit.cli.recipes import register as add_recipes
     from edgekit.cli.train import register as add_train
 
-    for add in (add_recipes, add_train, add_export, add_compress, add_evaluate, add_bench, add_look):
+    for add in (add_recipes, add_train, add_export, add_compress, add_evaluate, add_compare, add_bench, add_look):
         add(app)
     app()

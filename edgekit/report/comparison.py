@@ -64,8 +64,8 @@ def _line(report: Mapping[str, Any], model: Mapping[str, Any], row: Mapping[str,
     cells = (
         model["name"],
         setting_of(row),
-        f"{percent_or_value(quality['value'], unit)} [{_interval(quality['ci95'], unit)}]",
-        "" if base else _drop(drop, unit),
+        metric_text(quality),
+        "" if base else drop_text(drop, unit),
         human_bytes(model["size_bytes"]),
         "" if base else f"{model['size_ratio']:.2f}x",
         f"{row['latency_ms']['p50']:.3f} ms",
@@ -80,7 +80,14 @@ def _interval(ci95: Any, unit: str) -> str:
     return f"{low:.1f}, {high:.1f}" if unit == "" else f"{low:.4g}, {high:.4g}"
 
 
-def _drop(drop: Mapping[str, Any], unit: str) -> str:
+def metric_text(quality: Mapping[str, Any]) -> str:
+    """A metric with its interval."""
+    unit = quality["unit"]
+    return f"{percent_or_value(quality['value'], unit)} [{_interval(quality['ci95'], unit)}]"
+
+
+def drop_text(drop: Mapping[str, Any], unit: str) -> str:
+    """How much worse, in points of a share or in the metric's unit."""
     points = f"{100 * drop['value']:+.2f}" if unit == "" else f"{drop['value']:+.4g}"
     return points if drop["ci95"] is None else f"{points} [{_interval(drop['ci95'], unit)}]"
 

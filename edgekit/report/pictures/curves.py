@@ -25,7 +25,8 @@ def curves(training: Mapping[str, Any], metric: str) -> list[Section]:
     wanted = (("loss", "loss on training data", _LOSS), ("validation", f"{metric} on validation data", _METRIC))
     panels = [_panel(history, *w) for w in (*wanted, ("learning_rate", "learning rate", _RATE))]
     pictures = tuple(p for p in panels if p is not None)
-    text = f"One point an epoch, {len(history)} epochs. The axes of loss and metric do not begin at zero."
+    epochs = "1 epoch" if len(history) == 1 else f"{len(history)} epochs"
+    text = f"One point an epoch, {epochs}. The axes of loss and metric do not begin at zero."
     return [Section("Training", text, pictures)] if pictures else []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -37,11 +38,12 @@ def tile_grid(file: str, alt: str, rows: Sequence[Row], columns: Sequence[str] =
         file: Name of the picture.
         alt: What it shows.
         rows: At least one, all of the same length.
-        columns: Above the tiles; may have several lines.
+        columns: Above the tiles; long ones are broken into lines.
         side_px: Of a tile on the page.
     """
     from PIL import Image, ImageDraw
 
+    columns = [_broken(column, side_px) for column in columns]
     left = _margin(rows)
     top = _LINE_PX * max((c.count("\n") + 1 for c in columns), default=0) + _GAP_PX
     height = max(side_px, _LINE_PX * max(r.name.count("\n") + 1 for r in rows))
@@ -63,6 +65,11 @@ def tile_grid(file: str, alt: str, rows: Sequence[Row], columns: Sequence[str] =
 def _margin(rows: Sequence[Row]) -> int:
     longest = max(len(line) for row in rows for line in row.name.split("\n"))
     return int(longest * _LETTER_PX) + 10 if longest else 0
+
+
+def _broken(column: str, side_px: int) -> str:
+    """A name in lines that fit above a tile, where it has hyphens or spaces to break at."""
+    return "\n".join(wrap(column, max(6, int((side_px + _GAP_PX) / _LETTER_PX))))
 
 
 def _font() -> Any:
