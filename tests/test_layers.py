@@ -13,7 +13,7 @@ import edgekit
 PACKAGE = Path(edgekit.__file__).parent
 _ORDER = """
     errors specs files nvidia machine progress interrupt steps ort
-    families tasks data training load export graph compress evaluate agreement pictures bench comparison
+    families tasks data training load export graph compress judge evaluate agreement pictures bench comparison
     search recipe pipeline
     doctor report bundle runtime cli
 """
@@ -36,6 +36,7 @@ MAY_BE_HEAVY = {
     "families/layers.py",
     "families/vae_module.py",
     "training/callbacks.py",
+    "training/gan.py",
     "training/module.py",
     "training/rescaled.py",
 }

@@ -11,6 +11,7 @@ from edgekit.cli.command import command, emit
 
 if TYPE_CHECKING:
     from edgekit.data import Split
+    from edgekit.evaluate import Runner
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +22,10 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     model: Annotated[Path, typer.Argument(help="An .onnx file, or a checkpoint directory of `edgekit train`.")],
     data: Annotated[str, typer.Option(help="Name of a data set, or an .npz.")],
-    metric: Annotated[str, typer.Option(help="`edgekit list metrics` names them.")] = "top1",
+    metric: Annotated[
+        str | None,
+        typer.Option(help="`edgekit list metrics` names them; by default that of the model's task, else top1."),
+    ] = None,
     split: Annotated[str, typer.Option(help="train, calibration, validation or test; of a named data set.")] = "test",
     provider: Annotated[str, typer.Option(help="`edgekit list providers` names them.")] = "cpu",
     attack: Annotated[str | None, typer.Option(help="Judge under attack: fgsm or pgd.")] = None,
@@ -30,23 +34,24 @@ def evaluate(
     attacked_on: Annotated[
         Path | None, typer.Option(help="Checkpoint directory of the model that the attack knows.")
     ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="Data set whose classifier judges generated pictures; --data by default."),
+    ] = None,
 ) -> None:
     """Compute a metric of a model on data; the same code judges torch and ONNX."""
     from edgekit.data import load_split
-    from edgekit.evaluate import evaluate as judge
-    from edgekit.graph.admit import admit_model
-    from edgekit.ort import Session
-    from edgekit.tasks import find_metric
-    from edgekit.training.checkpoint import load_checkpoint
+    from edgekit.evaluate import evaluate as measure
+    from edgekit.judge import bind_judge
+    from edgekit.tasks import TASKS, find_metric
 
-    wanted, samples = find_metric(metric), load_split(data, split)
+    runner, task = _runner(model, provider)
+    name = metric or (TASKS[task].metric if task in TASKS else "top1")
+    bound = bind_judge(find_metric(name), judge or data)
+    samples = load_split(data, split, task=task, inputs=runner.inputs)
     options = {"attack": attack, "epsilon": epsilon, "steps": steps}
     samples, under = _attacked(samples, options, attacked_on or model)
-    if model.is_dir():
-        value = judge(load_checkpoint(model), samples, wanted)
-    else:
-        admit_model(model)
-        value = judge(Session(model, provider), samples, wanted)
+    value = measure(runner, samples, bound)
     low, high = value.ci95
     sentence = f"{model}: {value.name} {value.value:.4f} [{low:.4f}, {high:.4f}] on {value.n} samples of {data}"
     content = {"model": str(model), "data": data, "split": split, "metric": value.as_dict(), **under}
@@ -75,3 +80,17 @@ def _attacked(split: Split, options: dict[str, Any], known: Path) -> tuple[Split
         raise typer.BadParameter(f"--{first['loc'][0]}: {first['msg']}, got {first['input']!r}") from None
     found = attacked(load_checkpoint(known), split, config)
     return found, {"attack": {**config.model_dump(mode="json"), "attacked_on": str(known)}}
+
+
+def _runner(model: Path, provider: str) -> tuple[Runner, str]:
+    """What runs the model, and the name of its task; "" where the file does not say."""
+    from edgekit.graph.admit import admit_model
+    from edgekit.ort import Session
+    from edgekit.training.checkpoint import load_checkpoint
+
+    if model.is_dir():
+        trained = load_checkpoint(model)
+        return trained, trained.card.task
+    admit_model(model)
+    session = Session(model, provider)
+    return session, session.metadata.get("edgekit.task", "")

@@ -35,6 +35,7 @@ def export(
     fix: Annotated[
         list[str] | None, typer.Option(help="Fix a dynamic dimension or scalar input: --fix batch=1")
     ] = None,
+    part: Annotated[str, typer.Option(help="Only this part of the model, such as the decoder of a vae.")] = "",
     family: Annotated[str | None, typer.Option(help="Family that weights are for.", rich_help_panel=_SAYS)] = None,
     size: Annotated[str | None, typer.Option(help="Size of that family.", rich_help_panel=_SAYS)] = None,
     builder: Annotated[
@@ -98,7 +99,7 @@ def export(
     )
     described: Description = described_by(inputs or (), classes, task, data, preprocessing)
     result = export_source(
-        source, out, opset=opset, target_ort=target_ort, fix=fix or (), hints=hints, described=described
+        source, out, opset=opset, target_ort=target_ort, fix=fix or (), hints=hints, described=described, part=part
     )
     emit(result, lambda: "\n".join(f"{key}: {value}" for key, value in result.items()))
 

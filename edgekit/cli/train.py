@@ -39,6 +39,7 @@ def train(
     ] = None,
 ) -> None:
     """Train a model; the same command goes on where an interrupted one stopped."""
+    from edgekit.judge import judged_metric
     from edgekit.recipe.source import assigned
     from edgekit.training.request import train_family
 
@@ -56,6 +57,6 @@ def train(
         "freeze": freeze or None,
     }
     options = assigned({k: v for k, v in given.items() if v is not None}, settings or ())
-    result = train_family(family, size, data, out, options)
+    result = train_family(family, size, data, out, options, metric=judged_metric(family, data))
     metric = result["validation"]
     emit(result, lambda: f"{out}: {metric['name']} {metric['value']:.4f} on validation data")

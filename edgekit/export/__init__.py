@@ -19,6 +19,7 @@ def export_source(
     fix: Sequence[str] = (),
     hints: Hints | None = None,
     described: Description | None = None,
+    part: str = "",
 ) -> dict[str, Any]:
     """Write an ONNX file from whatever holds a model.
 
@@ -31,11 +32,13 @@ def export_source(
         fix: `name=value` for dynamic dimensions and scalar inputs.
         hints: What the source is, beyond its path.
         described: What a model of weights alone, or of a builder, does not tell of itself.
+        part: Of the model, such as "decoder"; "" for the whole.
 
     Raises:
         ExportError: if it does not export, or differs from what it was made of.
         ModelError: if the source cannot be used.
     """
+    from edgekit.errors import ExportError
     from edgekit.files import check_output
     from edgekit.load import Description, recognise
 
@@ -45,6 +48,8 @@ def export_source(
     if found.onnx is not None:
         from edgekit.export.onnx_onnx import rewrite_onnx
 
+        if part:
+            raise ExportError(f"{found.onnx} is an ONNX file and has no parts, got {part!r}; give the checkpoint")
         return rewrite_onnx(Path(found.onnx), out, opset=opset, target_ort=target_ort, fix=fix)
     from edgekit.export.torch_onnx import export_onnx
     from edgekit.load import load_model
@@ -52,4 +57,5 @@ def export_source(
 
     with users_code(Path()):
         model = load_model(found, described or Description())
+        model = model.take(part) if part else model
         return export_onnx(model, out, opset=opset, target_ort=target_ort, fix=fix).as_dict()

@@ -176,6 +176,7 @@ def _annotate(proto: onnx.ModelProto, card: ModelCard) -> None:
         "edgekit.version": __version__,
         "edgekit.family": card.family,
         "edgekit.size": card.size,
+        "edgekit.part": card.part,
         "edgekit.task": card.task,
         "edgekit.data": card.data,
         "edgekit.classes": json.dumps(card.classes) if card.classes else "",

@@ -106,7 +106,7 @@ GAN = Family(
     tasks=("generation",),
     sizes={
         "pico": {"latent": 16, "width": 8},
-        "small": {"latent": 64, "width": 32},
+        "small": {"latent": 64, "width": 48},
         "base": {"latent": 100, "width": 64},
     },
     build=build_generator,

@@ -97,10 +97,10 @@ VAE = Family(
     tasks=("reconstruction",),
     sizes={
         "pico": {"latent": 8, "channels": (8, 16)},
-        "small": {"latent": 32, "channels": (32, 64)},
+        "small": {"latent": 16, "channels": (32, 64)},
         "base": {"latent": 32, "channels": (64, 128)},
         "pico-dense": {"latent": 8, "widths": (64,)},
-        "dense": {"latent": 32, "widths": (512, 256)},
+        "dense": {"latent": 16, "widths": (512, 256)},
     },
     build=build_vae,
     inputs=with_noise,

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from edgekit import __version__
+from edgekit.pipeline.floor import shortfalls
 from edgekit.recipe.model import BASE, AcceptConfig
 from edgekit.steps import StepRecord
 
@@ -57,6 +58,7 @@ class Report:
         machine: What the machine is.
         pictures: Figures and the file of arrays that the pictures are drawn from; empty where there are none.
         robust: The metric of the base and after every step under attack; None where the recipe asks for none.
+        baseline: What the base must beat, judged alike; None where the task has none.
         steps: What ran and what was reused; not part of results.json.
     """
 
@@ -72,6 +74,7 @@ class Report:
     machine: dict[str, Any]
     pictures: dict[str, Any] = field(default_factory=dict)
     robust: dict[str, Any] | None = None
+    baseline: dict[str, Any] | None = None
     steps: tuple[StepRecord, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -90,12 +93,12 @@ class Report:
 
 
 def choose_best(models: Sequence[ModelResult], accept: AcceptConfig | None) -> ModelResult | None:
-    """The fastest model whose drop on validation data is within the floor; of equals the smallest.
+    """The fastest model that misses no floor on validation data; of equals the smallest.
 
     Speed is the median latency of the first provider and batch of the recipe. Test data has no say.
     """
-    floor = accept.max_drop if accept else 0.01
-    keep = [m for m in models if m.drop["validation"]["value"] <= floor]
+    floors = accept.model_dump() if accept else None
+    keep = [m for m in models if not shortfalls(vars(m), floors, "validation")]
     return min(keep, key=lambda m: (m.bench[0]["latency_ms"]["p50"], m.size_bytes), default=None)
 
 

@@ -16,7 +16,9 @@ from edgekit.data import DataSet, DataSource, resolve_source
 from edgekit.evaluate import drift, paired_drop, scores_of
 from edgekit.files import locked, replacing, sha256_of, write_json
 from edgekit.graph.read import size_bytes
+from edgekit.judge import bind_judge, judge_key, prepare_judge
 from edgekit.load import fingerprint
+from edgekit.pipeline.floor import shortfalls
 from edgekit.pipeline.loaded import data_for, export_base, load_base, task_name
 from edgekit.pipeline.pictures import (
     PicturePlan,
@@ -35,7 +37,7 @@ from edgekit.steps import StepStore
 from edgekit.tasks import METRICS, TASKS, Metric, Task, find_metric
 from edgekit.tasks.classification import accuracy_by_class
 from edgekit.tasks.metric import summarise
-from edgekit.training.checkpoint import CONFIG, WEIGHTS
+from edgekit.training.checkpoint import CONFIG, WEIGHTS, load_checkpoint
 from edgekit.training.fit import card_for, fit
 from edgekit.training.start import start_key
 
@@ -85,7 +87,11 @@ class _Run:
     @property
     def metric(self) -> Metric:
         """What decides."""
-        return find_metric(self.task.metric)
+        return self._bound(self.task.metric)
+
+    def _bound(self, name: str) -> Metric:
+        """A metric that can be scored on this data."""
+        return bind_judge(find_metric(name), self.recipe.data)
 
     def report(self) -> Report:
         """Run every step and write the report."""
@@ -112,6 +118,7 @@ class _Run:
             pictures=self._pictures(models, best),
             machine=machine.facts(),
             robust=robust,
+            baseline=self._baseline(),
         )
         content = report.as_dict()
 
@@ -132,7 +139,8 @@ class _Run:
 
         def make() -> dict[str, Any]:
             card = card_for(recipe.family, recipe.size, self.data)
-            fit(card, lambda: self.data, recipe.train, place, fingerprint=self.fingerprint)
+            prepare_judge(self.metric, recipe.data)
+            fit(card, lambda: self.data, recipe.train, place, fingerprint=self.fingerprint, metric=self.metric)
             from edgekit.training.checkpoint import read_config
 
             return {k: v for k, v in read_config(place).items() if k in _TRAINING}
@@ -225,7 +233,7 @@ class _Run:
             from edgekit.ort import Session
 
             session, found = Session(model), {}
-            metrics = [self.metric, *map(find_metric, self.task.also)]
+            metrics = [self.metric, *map(self._bound, self.task.also)]
             for split, file in files.items():
                 values = scores_of(session, self.data.splits[split], metrics)
                 with replacing(file) as temporary:
@@ -243,6 +251,7 @@ class _Run:
             self.fingerprint,
             self.metric.name,
             self.task.also,
+            judge_key(self.recipe.data) if self.metric.needs_judge else "",
             _versions("onnxruntime", "onnxruntime-gpu", "edgekit"),
         ]
         return self.store.run(
@@ -274,6 +283,23 @@ class _Run:
         stages = stages_of(steps, path)
         plan = RobustPlan(self.recipe.robust, place, stages, self.metric, self.fingerprint, work, builder)
         return measure_robustness(plan, self.store, lambda: self.data.splits["test"])
+
+    def _baseline(self) -> dict[str, Any] | None:
+        """What the base must beat; None where the task knows nothing."""
+        if self.task.baseline is None:
+            return None
+        place = self.out / "checkpoint"
+
+        def make() -> dict[str, Any]:
+            from edgekit.ort import Session
+            from edgekit.pipeline.baseline import components_of_the_same_width, untrained
+
+            if self.task.baseline == "components":
+                return components_of_the_same_width(Session(self._model(BASE)), self.data)
+            return untrained(load_checkpoint(place).card, self.data, self.metric, self.recipe.train.seed)
+
+        inputs = [sha256_of(self._model(BASE)), self.fingerprint, self.metric.name, judge_key(self.recipe.data)]
+        return self.store.run("baseline", [*inputs, _versions("edgekit")], [], make, "measuring the baseline").result
 
     def _bench(self, names: list[str]) -> dict[str, Any]:
         """Measure all models in turns; the rows, and each one's speed-up over the base."""
@@ -344,7 +370,7 @@ class _Run:
         floor = self.recipe.accept
         if floor is None:
             return None
-        return best is not None and best.drop["test"]["value"] <= floor.max_drop
+        return best is not None and not shortfalls(vars(best), floor.model_dump(), "test")
 
     def _between(self, name: str, index: int) -> Path:
         """What a step that is not the variant's last writes."""

@@ -50,7 +50,21 @@ class ExportConfig(_Part):
 class AcceptConfig(_Part):
     """What a variant must keep."""
 
-    max_drop: Annotated[float, Field(ge=0, description="largest allowed loss of the metric, on the test split")]
+    max_drop: Annotated[
+        float | None, Field(ge=0, description="largest allowed loss of the metric, in its unit, on the test split")
+    ] = None
+    max_relative_drop: Annotated[
+        float | None, Field(ge=0, description="largest allowed loss as a share of the base's metric, such as 0.01")
+    ] = None
+    min_snr: Annotated[
+        float | None, Field(description="least signal-to-noise ratio of the outputs against the base's, in dB")
+    ] = None
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if self.max_drop is self.max_relative_drop is self.min_snr is None:
+            raise ValueError("asks for nothing; give at least one of max_drop, max_relative_drop, min_snr")
+        return self
 
 
 class ReportConfig(_Part):

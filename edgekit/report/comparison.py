@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgekit.pipeline.floor import shortfalls
+
 COLUMNS = ("model", "on", "metric (test)", "drop", "size", "smaller", "p50 latency", "faster", "notes")
 
 
@@ -99,10 +101,9 @@ def _speedup(gain: Mapping[str, Any]) -> str:
 
 def _notes(report: Mapping[str, Any], model: Mapping[str, Any]) -> str:
     notes = []
-    floor = (report["recipe"]["accept"] or {}).get("max_drop")
     if model["name"] == report["best"]:
         notes.append("best")
-    if floor is not None and model["drop"]["test"]["value"] > floor:
-        notes.append(f"misses the floor of {100 * floor:.2f} points")
+    accept = report["recipe"]["accept"]
+    notes += shortfalls(model, accept, "test") if accept else []
     unchanged = [s["reason"] for s in model["steps"] if s.get("changed") is False]
     return "; ".join(notes + [f"unchanged: {reason}" for reason in unchanged])

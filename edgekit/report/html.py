@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekit.report.comparison import COLUMNS, compare, setting_of
+from edgekit.report.further import further_lines
 from edgekit.report.pictures.colours import style_of
 from edgekit.report.pictures.section import Section
 from edgekit.report.robustness import CAUTION, robust_lines, robust_title
@@ -27,6 +28,7 @@ def html(report: Mapping[str, Any], sections: Sequence[Section] = ()) -> str:
         model=model_of(report),
         columns=COLUMNS,
         lines=compare(report),
+        further=[line.removeprefix("- ") for line in further_lines(report)],
         plot=_plot(report),
         sections=sections,
         robust=robust_lines(report),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.report.comparison import COLUMNS, compare
+from edgekit.report.further import further_lines, lost
 from edgekit.report.pictures.section import Section, markdown_sections
 from edgekit.report.robustness import robust_markdown
 
@@ -60,16 +61,12 @@ def verdict(report: Mapping[str, Any]) -> str:
     best = next(m for m in report["models"] if m["name"] == report["best"])
     gain = best["bench"][0]["speedup"]["ratio"]
     text = f"Take {best['name']} ({best['path']}): {best['size_ratio']:.2f}x smaller, {gain:.2f}x as fast"
-    text += f", {100 * best['drop']['test']['value']:+.2f} points lost on test data" if _is_share(best) else ""
+    text += f", {lost(best)}" if lost(best) else ""
     return text + ("." if report["accepted"] is not False else "; that misses the floor the recipe asks for.")
 
 
-def _is_share(model: Mapping[str, Any]) -> bool:
-    return bool(model["metric"]["test"]["unit"] == "")
-
-
 def _summary(report: Mapping[str, Any]) -> list[str]:
-    return [verdict(report), "", f"- model: {model_of(report)}", _export(report["export"])]
+    return [verdict(report), "", f"- model: {model_of(report)}", _export(report["export"]), *further_lines(report)]
 
 
 def model_of(report: Mapping[str, Any]) -> str:

@@ -24,18 +24,16 @@ _NEIGHBOUR = 3
 _MANIFOLD = 2000  # samples; distances are taken between all pairs
 
 
-def unconvinced(outputs: Sequence[Tensor], batch: TrainingBatch) -> Tensor:
-    """The generator's loss, non-saturating: -log D(G(z)), mean over the batch.
+def doubted(outputs: Sequence[Tensor], batch: TrainingBatch) -> Tensor:
+    """The generator's half of the hinge loss: what the adversary says against its pictures, mean over the batch.
 
     Args:
-        outputs: What the adversary says of the generated pictures, logits (n, 1).
+        outputs: What the adversary says of the generated pictures, (n, 1), above 0 for real.
         batch: Not looked at.
 
-    Source: Goodfellow et al. 2014, arXiv:1406.2661, section 3.
+    Source: Lim and Ye 2017, arXiv:1705.02894.
     """
-    from torch.nn import functional
-
-    return functional.softplus(-outputs[0].float()).mean()
+    return -outputs[0].float().mean()
 
 
 def frechet_distance(scores: Array) -> float:
@@ -45,13 +43,13 @@ def frechet_distance(scores: Array) -> float:
     where there are fewer samples than features.
 
     Args:
-        scores: float64 (n, 2 k): features of generated pictures, features of real ones.
+        scores: Floats (n, 2 k): features of generated pictures, features of real ones.
 
     Source: Heusel et al. 2017, arXiv:1706.08500; Dowson and Landau 1982, J. Multivariate Analysis 12.
     """
     if len(scores) < 2:
         return float("nan")
-    made, real = np.hsplit(scores, 2)
+    made, real = np.hsplit(scores.astype(np.float64), 2)
     a, b = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (made, real))
     values, vectors = np.linalg.eigh(a)
     root = (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T
@@ -64,17 +62,17 @@ def precision(scores: Array) -> float:
     """Share of generated pictures that lie among the real ones: how good they look.
 
     Args:
-        scores: float64 (n, 2 k); the first 2000 rows are looked at.
+        scores: Floats (n, 2 k); the first 2000 rows are looked at.
 
     Source: Kynkaanniemi et al. 2019, arXiv:1904.06991, with the third neighbour.
     """
-    made, real = np.hsplit(scores[:_MANIFOLD], 2)
+    made, real = np.hsplit(scores[:_MANIFOLD].astype(np.float64), 2)
     return _covered(made, real)
 
 
 def recall(scores: Array) -> float:
     """Share of real pictures that lie among the generated ones: how much is covered; scores as for `precision`."""
-    made, real = np.hsplit(scores[:_MANIFOLD], 2)
+    made, real = np.hsplit(scores[:_MANIFOLD].astype(np.float64), 2)
     return _covered(real, made)
 
 
@@ -108,8 +106,9 @@ GENERATION = Task(
     summary="pictures out of noise",
     metric="frechet",
     also=("precision", "recall"),
-    loss=unconvinced,
+    loss=doubted,
     outputs=("image",),
     drift="snr",
+    baseline="untrained",
     labelled=False,
 )

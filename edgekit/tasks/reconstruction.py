@@ -71,6 +71,10 @@ def _elbo(outputs: Sequence[Array], labels: Array, feeds: Feeds) -> Array:
     return bernoulli(logits, image) - divergence(mean, log_variance)
 
 
+def _divergence(outputs: Sequence[Array], labels: Array, feeds: Feeds) -> Array:
+    return divergence(outputs[1], outputs[2])
+
+
 def _pixel_error(outputs: Sequence[Array], labels: Array, feeds: Feeds) -> Array:
     picture = outputs[0].astype(np.float64)
     error = np.square(picture - _picture("pixel-error", outputs[0], feeds))
@@ -91,6 +95,7 @@ def _root(mean: float) -> float:
 
 
 ELBO = Metric("elbo", True, "nats", _elbo, needs_labels=False)
+DIVERGENCE = Metric("divergence", False, "nats", _divergence, needs_labels=False)  # a term of the ELBO
 PIXEL_ERROR = Metric("pixel-error", False, "of 1", _pixel_error, needs_labels=False, reduce=_root)
 
 RECONSTRUCTION = Task(
@@ -101,5 +106,6 @@ RECONSTRUCTION = Task(
     loss=negative_elbo,
     outputs=OUTPUTS,
     drift="snr",
+    baseline="components",
     labelled=False,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +37,8 @@ class Task:
         outputs: Names of the exported graph's outputs.
         also: Names of further metrics that are reported.
         drift: Name of the metric that compares outputs with those of the uncompressed model; "" for none.
+        baseline: What the model must beat: "components" for PCA of the same width, "untrained" for itself before
+            training; None for nothing.
         labelled: Whether its data must have labels.
         by_class: Whether the metric is told for each class too.
     """
@@ -48,5 +50,6 @@ class Task:
     outputs: tuple[str, ...]
     also: tuple[str, ...] = ()
     drift: str = ""
+    baseline: Literal["components", "untrained"] | None = None
     labelled: bool = True
     by_class: bool = False

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit import __version__
-from edgekit.errors import MissingPackageError, ModelError
+from edgekit.errors import MissingPackageError, ModelError, unknown
 from edgekit.families import FAMILIES
 from edgekit.files import replacing, sha256_of, write_json
 from edgekit.specs import Array, Feeds, TensorSpec
@@ -37,6 +37,7 @@ class ModelCard:
         target_scale: (mean, standard deviation) of the numbers to predict; None for other tasks.
         outputs: Names of the outputs; () where the task names them.
         architecture: What builds a model that is of no family of ours (see `edgekit.load`); {} for our families.
+        part: Name of the part of the family's model that this is; "" for the whole.
     """
 
     family: str
@@ -49,10 +50,14 @@ class ModelCard:
     target_scale: tuple[float, float] | None = None
     outputs: tuple[str, ...] = ()
     architecture: dict[str, Any] = field(default_factory=dict)
+    part: str = field(default="", repr=False)  # training does not depend on it
 
     @property
     def model_inputs(self) -> tuple[TensorSpec, ...]:
-        """What the model gets: what the data holds, or noise, or both."""
+        """What the model, or this part of it, gets: what the data holds, or noise, or both."""
+        if self.part:
+            family = FAMILIES[self.family]
+            return family.parts[self.part].inputs(self.inputs, family.sizes[self.size])
         return self.inputs if self.architecture else FAMILIES[self.family].model_inputs(self.size, self.inputs)
 
     @property
@@ -94,6 +99,20 @@ class TrainedModel:
     def inputs(self) -> tuple[TensorSpec, ...]:
         """What goes in."""
         return self.card.model_inputs
+
+    def take(self, part: str) -> TrainedModel:
+        """A part of it, such as the decoder of an autoencoder.
+
+        Raises:
+            ModelError: if the family has no such part.
+        """
+        family = FAMILIES.get(self.card.family)
+        parts = family.parts if family else {}
+        if part not in parts:
+            has = unknown("part", part, parts) if parts else f"it has no parts, got {part!r}; leave it out"
+            raise ModelError(f"model of family {self.card.family!r}: {has}")
+        card = replace(self.card, part=part, outputs=parts[part].outputs)
+        return TrainedModel(parts[part].pick(self.module), card)
 
     def run(self, feeds: Feeds) -> list[Array]:
         """The outputs for one batch."""

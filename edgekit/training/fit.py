@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from edgekit import progress
 from edgekit.data import DataSet
 from edgekit.errors import ModelError, TrainingError
+from edgekit.families import FAMILIES
 from edgekit.files import digest, make_directory, output_errors, sha256_of
 from edgekit.machine import package_versions
-from edgekit.tasks import TASKS, find_metric
+from edgekit.tasks import TASKS, Metric, find_metric
 from edgekit.training.attacks import check_adversarial
 from edgekit.training.augment import check_augmentation
 from edgekit.training.checkpoint import (
@@ -36,6 +37,8 @@ from edgekit.training.start import freeze, start_key, starting_module
 if TYPE_CHECKING:
     import lightning.pytorch as pl
     from torch import Tensor, nn
+
+    from edgekit.training.module import FitModule
 
 
 def card_for(family: str, size: str, data: DataSet) -> ModelCard:
@@ -58,6 +61,7 @@ def fit(
     *,
     fingerprint: str,
     start: TrainedModel | None = None,
+    metric: Metric | None = None,
 ) -> TrainedModel:
     """Train a model, or go on where an interrupted training stopped.
 
@@ -68,6 +72,7 @@ def fit(
         out: Checkpoint directory to write; `out/work` holds what a resumed training needs, and TensorBoard's log.
         fingerprint: Of the data.
         start: A ready model to start from, in the place of random weights or `config.init`.
+        metric: Which decides, on validation data; that of the task by default.
 
     Returns:
         The model at its best validation metric.
@@ -90,9 +95,9 @@ def fit(
         model = TrainedModel(_untrained(card, config, start), card)
         data = load_data()
         _require_sense(config, data, card)
-        best, history = _run_trainer(model, data, config, work)
-        metric = _load_best(model, best)
-    facts = {"key": key, "train": config.model_dump(), "validation": metric, "history": history}
+        best, history = _run_trainer(model, data, config, work, metric or find_metric(TASKS[card.task].metric))
+        validation = _load_best(model, best)
+    facts = {"key": key, "train": config.model_dump(), "validation": validation, "history": history}
     save_checkpoint(model, out, facts)
     return model
 
@@ -160,7 +165,7 @@ def _brief(error: Exception) -> str:
 
 
 def _run_trainer(
-    model: TrainedModel, data: DataSet, config: TrainConfig, work: Path
+    model: TrainedModel, data: DataSet, config: TrainConfig, work: Path, metric: Metric
 ) -> tuple[Path, list[dict[str, float]]]:
     """Fit; the path of the best checkpoint, and what each epoch came to."""
     import lightning.pytorch as pl
@@ -169,9 +174,7 @@ def _run_trainer(
     from lightning.pytorch.loggers import TensorBoardLogger
 
     from edgekit.training.callbacks import History
-    from edgekit.training.module import FitModule
 
-    metric = find_metric(TASKS[model.card.task].metric)
     mode = "max" if metric.higher_is_better else "min"
     keep = ModelCheckpoint(
         work, filename="best", monitor="validation", mode=mode, save_last=True, enable_version_counter=False
@@ -184,7 +187,7 @@ def _run_trainer(
             devices=config.devices,
             strategy=config.strategy,
             precision=_precision(model, config),
-            gradient_clip_val=config.clip_gradients,
+            gradient_clip_val=None if is_adversarial(model.card) else config.clip_gradients,
             callbacks=[*_callbacks(config, mode), history, keep],
             logger=TensorBoardLogger(work, name="", version="tensorboard"),
             enable_progress_bar=not progress.is_quiet(),
@@ -195,12 +198,26 @@ def _run_trainer(
         )
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
         raise TrainingError(f"Lightning refuses the training configuration: {_brief(error)}") from error
-    module, last = FitModule(model, data, config), _last_checkpoint(work)
+    module, last = _lightning_module(model, data, config, metric), _last_checkpoint(work)
     try:
         trainer.fit(module, ckpt_path=last, weights_only=True)
     except SystemExit:  # Lightning turns Ctrl-C into an exit of its own
         raise KeyboardInterrupt from None
     return Path(keep.best_model_path), history.rows
+
+
+def _lightning_module(model: TrainedModel, data: DataSet, config: TrainConfig, metric: Metric) -> FitModule:
+    """One network that learns, or two that learn from each other."""
+    from edgekit.training.gan import AdversarialModule
+    from edgekit.training.module import FitModule
+
+    return (AdversarialModule if is_adversarial(model.card) else FitModule)(model, data, config, metric)
+
+
+def is_adversarial(card: ModelCard) -> bool:
+    """Whether it is trained against a discriminator."""
+    family = FAMILIES.get(card.family)
+    return family is not None and family.discriminator is not None
 
 
 def _precision(model: TrainedModel, config: TrainConfig) -> str:

@@ -13,12 +13,15 @@ from edgekit.data import for_model, resolve_source
 from edgekit.errors import RecipeError, TrainingError, unknown
 from edgekit.families import FAMILIES
 from edgekit.files import locked
+from edgekit.tasks import Metric
 from edgekit.training.checkpoint import read_config
 from edgekit.training.config import TrainConfig
 from edgekit.training.fit import card_for, fit
 
 
-def train_family(family: str, size: str, data: str, out: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+def train_family(
+    family: str, size: str, data: str, out: Path, options: Mapping[str, Any], metric: Metric | None = None
+) -> dict[str, Any]:
     """Train a family's model of a size on data.
 
     Args:
@@ -27,6 +30,7 @@ def train_family(family: str, size: str, data: str, out: Path, options: Mapping[
         data: Name of a data set, or path of an .npz with labels.
         out: Checkpoint directory to write; held for this process while it trains.
         options: Fields of TrainConfig that differ from their defaults.
+        metric: Which decides; that of the family's task by default.
 
     Returns:
         What the checkpoint's config.json says: card, training config, validation metric.
@@ -48,7 +52,7 @@ def train_family(family: str, size: str, data: str, out: Path, options: Mapping[
     with locked(out):
         loaded = source.load(None, source.task_for(FAMILIES[family].tasks))
         card = card_for(family, size, loaded)
-        fit(card, lambda: for_model(loaded, card.model_inputs), config, out, fingerprint=fingerprint)
+        fit(card, lambda: for_model(loaded, card.model_inputs), config, out, fingerprint=fingerprint, metric=metric)
     return {"out": str(out), **read_config(out)}
 
 

@@ -81,7 +81,7 @@ def test_every_mistake_is_reported_at_once_in_the_order_of_the_file(refused: Cal
         ("bench: {batch: []}", "bench.batch: list should have at least 1 item after validation, not 0, got []"),
         ("bench: {min_seconds: .inf}", "bench.min_seconds: input should be a finite number, got inf"),
         ("accept: {max_drop: -1}", "accept.max_drop: input should be greater than or equal to 0, got -1"),
-        ("accept: {}", "accept.max_drop: is missing; add it"),
+        ("accept: {}", "accept: asks for nothing; give at least one of max_drop, max_relative_drop, min_snr"),
         ("variants: [1]", "variants: input should be a valid dictionary, got [1]"),
     ],
 )

@@ -92,5 +92,4 @@ def test_without_a_judge() -> None:
 
 def test_the_generators_loss() -> None:
     told = torch.tensor([[0.0], [2.0]])
-    wanted = np.log1p(np.exp([0.0, -2.0])).mean()
-    assert float(TASKS["generation"].loss([told], TrainingBatch((), None))) == pytest.approx(wanted, rel=1e-6)
+    assert float(TASKS["generation"].loss([told], TrainingBatch((), None))) == -1.0
