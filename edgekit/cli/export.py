@@ -26,8 +26,8 @@ def export(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="A checkpoint directory of `edgekit train`, an .onnx file, a Hugging Face directory or hub id, or a "
-            "file of weights (.safetensors, .pt, .pth, .bin).",
+            help="A checkpoint directory of `edgekit train`, an .onnx file, a Hugging Face directory or hub id, a "
+            ".gguf file, or a file of weights (.safetensors, .pt, .pth, .bin).",
         ),
     ] = None,
     opset: Annotated[int | None, typer.Option(help="Opset of the default domain; 18 by default.")] = None,
@@ -58,7 +58,10 @@ def export(
         str | None,
         typer.Option(help="How many classes there are, or a file with one name a line.", rich_help_panel=_SAYS),
     ] = None,
-    task: Annotated[str | None, typer.Option(help="What the outputs mean.", rich_help_panel=_SAYS)] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="What the outputs mean, or what a Hugging Face model is for.", rich_help_panel=_SAYS),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(help="Data set that it takes; tells inputs, classes and preprocessing.", rich_help_panel=_SAYS),

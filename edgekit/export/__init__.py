@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgekit.load import Description, Hints
+    from edgekit.load import Description, Hints, ModelSource
+    from edgekit.load.language import LanguageModel
 
 
 def export_source(
@@ -55,7 +56,23 @@ def export_source(
     from edgekit.load import load_model
     from edgekit.load.builder import users_code
 
+    if found.hf is not None:
+        language = _language(found, described.task if described else "")
+        if language is not None:
+            from edgekit.export.language import export_language
+
+            return export_language(language, out, opset=opset, target_ort=target_ort, fix=fix)
     with users_code(Path()):
         model = load_model(found, described or Description())
         model = model.take(part) if part else model
         return export_onnx(model, out, opset=opset, target_ort=target_ort, fix=fix).as_dict()
+
+
+def _language(source: ModelSource, task: str) -> LanguageModel | None:
+    """The language or speech model that a Hugging Face source holds; None for one of pictures."""
+    from edgekit.load.language import find_head, load_language
+    from edgekit.load.source import hugging_face_place
+
+    place = hugging_face_place(source.hf or "")
+    head = find_head(place, task)
+    return load_language(place, head, trust_remote_code=source.trust_remote_code) if head else None

@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,7 +86,7 @@ def export_onnx(
         )
     proto, exporter, reason = _export(model, chosen)
     proto.ir_version = min(proto.ir_version, ceiling.ir_version)
-    _annotate(proto, model.card)
+    annotate(proto, _facts(model.card))
     if fix:
         proto = fix_inputs(proto, parse_fix(fix))
     with replacing(out) as temporary:
@@ -114,7 +114,7 @@ def _export(model: TrainedModel, opset: int) -> tuple[onnx.ModelProto, str, str]
 def _export_dynamo(model: TrainedModel, opset: int) -> onnx.ModelProto:
     import torch
 
-    with _silence():
+    with silence():
         program = torch.onnx.export(
             model.module,
             _example(model),
@@ -137,7 +137,7 @@ def _export_torchscript(model: TrainedModel, opset: int) -> onnx.ModelProto:
     import torch
 
     buffer, outputs = io.BytesIO(), list(output_names(model))
-    with _silence():
+    with silence():
         torch.onnx.export(
             model.module,
             _example(model),
@@ -169,11 +169,9 @@ def _example(model: TrainedModel) -> tuple[Any, ...]:
     return tuple(torch.from_numpy(v) for v in example_feeds(model, case).values())
 
 
-def _annotate(proto: onnx.ModelProto, card: ModelCard) -> None:
-    """Say in the file what it is; strip what the exporter says about its own source files."""
-    proto.producer_name, proto.producer_version = "edgekit", __version__
-    facts = {
-        "edgekit.version": __version__,
+def _facts(card: ModelCard) -> dict[str, str]:
+    """What the file says of itself; "" is left out."""
+    return {
         "edgekit.family": card.family,
         "edgekit.size": card.size,
         "edgekit.part": card.part,
@@ -182,8 +180,19 @@ def _annotate(proto: onnx.ModelProto, card: ModelCard) -> None:
         "edgekit.classes": json.dumps(card.classes) if card.classes else "",
         "edgekit.preprocessing": json.dumps(card.preprocessing) if card.preprocessing else "",
     }
+
+
+def annotate(proto: onnx.ModelProto, facts: Mapping[str, str]) -> None:
+    """Say in the file what it is; strip what the exporter says about its own source files.
+
+    Args:
+        proto: Changed in place.
+        facts: Metadata; empty values are left out.
+    """
+    proto.producer_name, proto.producer_version = "edgekit", __version__
+    said = {"edgekit.version": __version__, **facts}
     del proto.metadata_props[:]
-    for key, value in ((k, v) for k, v in facts.items() if v):
+    for key, value in ((k, v) for k, v in said.items() if v):
         proto.metadata_props.add(key=key, value=value)
     del proto.graph.value_info[:]
     for node in proto.graph.node:
@@ -196,7 +205,7 @@ def _annotate(proto: onnx.ModelProto, card: ModelCard) -> None:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """The exporters print on stdout and warn about themselves; stdout is ours."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -11,6 +11,7 @@ from edgekit.errors import ModelError, unknown
 from edgekit.load.foreign import Description
 from edgekit.load.image_processor import read_image_processor
 from edgekit.load.inputs import parse_inputs
+from edgekit.load.language import HEADS
 from edgekit.load.mapping import WeightMapping
 from edgekit.load.source import Hints
 from edgekit.tasks import TASKS
@@ -41,8 +42,8 @@ def described_by(
         ModelError: for an unknown task, classes that are none, or a preprocessing that cannot be read.
         DataError: for unknown data.
     """
-    if task is not None and task not in TASKS:
-        raise ModelError(unknown("task", task, TASKS))
+    if task is not None and task not in TASKS and task not in HEADS:
+        raise ModelError(unknown("task", task, [*TASKS, *HEADS]))
     described = _of_data(data, task) if data else Description(task=task or "")
     specs = parse_inputs(inputs) or described.inputs
     prepared = described.preprocessing

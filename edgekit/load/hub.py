@@ -12,7 +12,15 @@ from edgekit import progress
 from edgekit.errors import ModelError
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_PATTERNS = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
+_PATTERNS = (
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
+    *("vocab.*", "merges.txt", "*spiece.model", "sentencepiece*.model"),
+)
 _PICKLES = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 _CONNECT_S = 3.0
 

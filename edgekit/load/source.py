@@ -15,9 +15,11 @@ from edgekit.files import digest, sha256_of
 from edgekit.load.builder import Builder
 from edgekit.load.foreign import Description, WeightFile, load_built, load_family, values_of
 from edgekit.load.hub import hub_directory, is_hub_id
-from edgekit.load.hugging_face import build_hugging_face, is_hugging_face, load_hugging_face
+from edgekit.load.hugging_face import build_hugging_face, load_hugging_face
 from edgekit.load.inputs import input_spec
+from edgekit.load.language import GGUF
 from edgekit.load.mapping import WeightMapping
+from edgekit.load.pretrained import is_hugging_face
 from edgekit.load.weights import SUFFIXES
 from edgekit.specs import TensorSpec
 from edgekit.tasks import TASKS
@@ -45,7 +47,7 @@ class ModelSource(BaseModel):
 
     onnx: Annotated[str | None, Field(description="an .onnx file")] = None
     checkpoint: Annotated[str | None, Field(description="a directory that `edgekit train` wrote")] = None
-    hf: Annotated[str | None, Field(description="a Hugging Face directory or hub id")] = None
+    hf: Annotated[str | None, Field(description="a Hugging Face directory or hub id, or a .gguf file")] = None
     builder: Annotated[str | None, Field(description="package.module:function or file.py:function")] = None
     arguments: Annotated[dict[str, Any], Field(description="keyword arguments of the builder")] = {}
     family: Annotated[str | None, Field(description="a family of edgekit, for `weights` from elsewhere")] = None
@@ -179,6 +181,8 @@ def _recognised(source: str | None, hints: Hints) -> dict[str, Any]:
             raise ModelError("nothing to export: give a SOURCE, or --builder package.module:function")
         return {}
     path = Path(source)
+    if path.suffix.lower() == GGUF:
+        return {"hf": source}
     if path.is_dir():
         return {"hf": source} if is_hugging_face(path) else {"checkpoint": source}
     if path.suffix.lower() in SUFFIXES or hints.family or hints.builder:
@@ -209,7 +213,9 @@ def load_model(source: ModelSource, described: Description) -> TrainedModel:
         described = replace(described, classes=tuple(map(str, range(source.classes))))
     loaders: dict[str, Callable[[], TrainedModel]] = {
         "checkpoint": lambda: open_checkpoint(Path(source.checkpoint or ""), source.code()),
-        "hf": lambda: load_hugging_face(_directory(source.hf or ""), trust_remote_code=source.trust_remote_code),
+        "hf": lambda: load_hugging_face(
+            hugging_face_place(source.hf or ""), trust_remote_code=source.trust_remote_code
+        ),
         "builder": lambda: load_built(_code(source), source.weight_file(), described),
         "family": lambda: load_family(source.family or "", source.size, _weights(source), described),
     }
@@ -254,7 +260,7 @@ def _with_head(module: nn.Module, architecture: Mapping[str, Any]) -> nn.Module:
 
 def fingerprint(source: ModelSource) -> str:
     """Changes with the content of every file that the source names."""
-    named = [source.onnx, source.weights, (source.builder or "").rpartition(":")[0]]
+    named = [source.onnx, source.weights, source.hf, (source.builder or "").rpartition(":")[0]]
     files = [Path(n) for n in named if n and Path(n).is_file()]
     for place in (source.checkpoint, source.hf):
         if place and Path(place).is_dir():
@@ -262,8 +268,13 @@ def fingerprint(source: ModelSource) -> str:
     return digest([source.model_dump(), [sha256_of(f) for f in files]])
 
 
-def _directory(place: str) -> Path:
-    if Path(place).is_dir():
+def hugging_face_place(place: str) -> Path:
+    """The directory or .gguf file that a Hugging Face source names; downloaded where it is a hub id.
+
+    Raises:
+        ModelError: if it is none of them, or cannot be had.
+    """
+    if Path(place).is_dir() or Path(place).suffix.lower() == GGUF:
         return Path(place)
     if not is_hub_id(place):
         raise ModelError(f"{place} is neither a directory nor a hub id such as google/vit-base-patch16-224")

@@ -1,0 +1,203 @@
+"""Language and speech models in Hugging Face's layout, or in one .gguf file: their heads and weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import ModelError
+from edgekit.load.pretrained import (
+    LOADING_ERRORS,
+    brief,
+    load_config,
+    load_module,
+    quiet,
+    read_config_file,
+    require_transformers,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+GGUF = ".gguf"
+_GGUF_MAGIC = b"GGUF"
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a language model is used for.
+
+    Attributes:
+        task: Its name, as the hub and optimum have it.
+        auto_class: Name of transformers' class.
+        names: Model classes whose name ends so have this head.
+        kind: How it is called: "encoder", "decoder" (next token, mostly with past), "seq2seq" or "audio".
+        optional: Patterns of weights that may be missing.
+    """
+
+    task: str
+    auto_class: str
+    names: tuple[str, ...]
+    kind: str = "encoder"
+    optional: tuple[str, ...] = ()
+
+
+_POOLER = ("pooler.*", "*.pooler.*")
+# The first whose name fits wins.
+_HEADS = (
+    Head(
+        "automatic-speech-recognition-with-past",
+        "AutoModelForSpeechSeq2Seq",
+        ("WhisperForConditionalGeneration",),
+        "seq2seq",
+    ),
+    Head("automatic-speech-recognition", "AutoModelForCTC", ("ForCTC",), "audio"),
+    Head(
+        "audio-classification",
+        "AutoModelForAudioClassification",
+        tuple(f"{n}ForSequenceClassification" for n in ("Wav2Vec2", "Hubert", "WavLM", "UniSpeechSat", "SEW")),
+        "audio",
+    ),
+    Head("text2text-generation-with-past", "AutoModelForSeq2SeqLM", ("ForConditionalGeneration",), "seq2seq"),
+    Head("text-generation-with-past", "AutoModelForCausalLM", ("ForCausalLM", "LMHeadModel"), "decoder"),
+    Head("text-generation", "AutoModelForCausalLM", (), "decoder"),
+    Head("text-classification", "AutoModelForSequenceClassification", ("ForSequenceClassification",)),
+    Head("token-classification", "AutoModelForTokenClassification", ("ForTokenClassification",), optional=_POOLER),
+    Head("question-answering", "AutoModelForQuestionAnswering", ("ForQuestionAnswering",), optional=_POOLER),
+    Head("fill-mask", "AutoModelForMaskedLM", ("ForMaskedLM",), optional=_POOLER),
+    Head("feature-extraction", "AutoModel", ("Model", "ForPreTraining"), optional=_POOLER),
+)
+HEADS: dict[str, Head] = {h.task: h for h in _HEADS}
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A model of transformers with its weights.
+
+    Attributes:
+        module: In evaluation mode, float32.
+        head: What it is used for.
+        source: The directory, or the .gguf file.
+    """
+
+    module: nn.Module
+    head: Head
+    source: Path
+
+    @property
+    def config(self) -> Any:
+        """Transformers' configuration."""
+        return self.module.config
+
+    @property
+    def directory(self) -> Path:
+        """Where tokeniser and configurations lie."""
+        return self.source.parent if self.source.suffix == GGUF else self.source
+
+
+def find_head(source: Path, task: str = "") -> Head | None:
+    """The head of a model, or None where it is no language or speech model.
+
+    Args:
+        source: Directory in Hugging Face's layout, or a .gguf file.
+        task: As the user asked for it; "" takes what the model's class says.
+
+    Raises:
+        ModelError: if config.json cannot be read, or the class has no head that is known and none was asked for.
+    """
+    if task in HEADS:
+        return HEADS[task]
+    if source.suffix == GGUF:
+        return HEADS["text-generation-with-past"]
+    said = read_config_file(source)
+    names = said.get("architectures") or []
+    if said.get("model_type") not in _model_types() or any("ForImage" in str(n) for n in names):
+        return None
+    found = next((h for n in names for h in _HEADS if h.names and str(n).endswith(h.names)), None)
+    if found is None:
+        raise ModelError(
+            f"{source}/config.json names {', '.join(map(str, names)) or 'no architecture'}, which says nothing of what "
+            f"the model is for; say it: --task {' or '.join(HEADS)}"
+        )
+    return found
+
+
+def load_language(source: Path, head: Head, *, trust_remote_code: bool = False) -> LanguageModel:
+    """Load a model with its weights, in float32.
+
+    Args:
+        source: Directory in Hugging Face's layout, or a .gguf file.
+        head: What to load it for.
+        trust_remote_code: Whether Python files in the directory may run.
+
+    Raises:
+        ModelError: if it is missing, damaged, of no type with this head, or wants code of its own to run.
+        MissingPackageError: without transformers; without gguf for a .gguf file.
+    """
+    require_transformers()
+    if source.suffix == GGUF:
+        return LanguageModel(_load_gguf(source), head, source)
+    known = _types_with(head)
+    config = load_config(source, known, f"model for {head.task}", trust_remote_code=trust_remote_code)
+    module = load_module(head.auto_class, source, config, trust_remote_code=trust_remote_code, optional=head.optional)
+    return LanguageModel(module, head, source)
+
+
+def _load_gguf(file: Path) -> nn.Module:
+    """Weights of llama.cpp's format, as floats again."""
+    require_transformers("gguf", "accelerate")
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    check_gguf(file)
+    try:
+        with quiet():
+            module = AutoModelForCausalLM.from_pretrained(
+                file.parent, gguf_file=file.name, dtype=torch.float32, local_files_only=True
+            )
+    except (*LOADING_ERRORS, IndexError, ImportError) as error:
+        raise ModelError(f"{file} cannot be loaded: {brief(error)}") from error
+    return module.eval()  # type: ignore[no-any-return]
+
+
+def check_gguf(file: Path) -> None:
+    """Refuse what is no .gguf file before it is parsed.
+
+    Raises:
+        ModelError: if it is not there, or begins otherwise.
+    """
+    if not file.is_file():
+        raise ModelError(f"{file} is not there; give a .gguf file")
+    with file.open("rb") as opened:
+        head = opened.read(len(_GGUF_MAGIC))
+    if head != _GGUF_MAGIC:
+        raise ModelError(f"{file} is no GGUF file: it begins with {head!r}; copy or download it again")
+
+
+def _types_with(head: Head) -> frozenset[str]:
+    """Model types that can have a head; the bare model is every type's."""
+    from transformers.models.auto import modeling_auto
+
+    if head.auto_class not in _MAPPINGS:
+        return _model_types()
+    return frozenset(getattr(modeling_auto, _MAPPINGS[head.auto_class]))
+
+
+_MAPPINGS = {
+    "AutoModelForSpeechSeq2Seq": "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES",
+    "AutoModelForCTC": "MODEL_FOR_CTC_MAPPING_NAMES",
+    "AutoModelForAudioClassification": "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES",
+    "AutoModelForSeq2SeqLM": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
+    "AutoModelForCausalLM": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
+    "AutoModelForSequenceClassification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
+    "AutoModelForTokenClassification": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
+    "AutoModelForQuestionAnswering": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
+    "AutoModelForMaskedLM": "MODEL_FOR_MASKED_LM_MAPPING_NAMES",
+}
+
+
+def _model_types() -> frozenset[str]:
+    """Types that have any head but the bare model, which every type has."""
+    require_transformers()
+    return frozenset().union(*(_types_with(h) for h in _HEADS if h.auto_class in _MAPPINGS))
