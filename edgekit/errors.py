@@ -4,7 +4,8 @@
     ├── RecipeError           a recipe that cannot be read, or says what cannot be done
     ├── DataError             a data set that is missing, empty, of the wrong shape, or not finite
     ├── ModelError            a model file that cannot be used
-    ├── TrainingError         training that diverged or cannot start
+    ├── TrainingError         training that cannot start, or failed
+    │   └── DivergenceError   training whose loss or outputs are no longer finite
     ├── ExportError           a model that does not export, or whose export differs from torch
     ├── CompressError         a compression step that cannot be applied
     ├── OutputError           an output path that cannot be written
@@ -41,7 +42,11 @@ class ModelError(EdgekitError):
 
 
 class TrainingError(EdgekitError):
-    """Training that diverged or cannot start."""
+    """Training that cannot start, or failed."""
+
+
+class DivergenceError(TrainingError):
+    """Training whose loss or outputs are no longer finite."""
 
 
 class ExportError(EdgekitError):

@@ -14,7 +14,7 @@ from edgekit.bench import BenchRequest, bench_models, speedup
 from edgekit.compress import TECHNIQUES, OnnxStep, StepConfig, name_of
 from edgekit.data import DataSet, DataSource, resolve_source
 from edgekit.evaluate import drift, paired_drop, scores_of
-from edgekit.files import locked, replacing, sha256_of, write_json
+from edgekit.files import replacing, sha256_of, write_json
 from edgekit.graph.read import size_bytes
 from edgekit.judge import bind_judge, judge_key, prepare_judge
 from edgekit.load import fingerprint
@@ -39,6 +39,7 @@ from edgekit.tasks.classification import accuracy_by_class
 from edgekit.tasks.metric import summarise
 from edgekit.training.checkpoint import CONFIG, WEIGHTS, load_checkpoint
 from edgekit.training.fit import card_for, fit
+from edgekit.training.processes import held
 from edgekit.training.start import start_key
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def run_recipe(recipe: Recipe, out: Path) -> Report:
     Raises:
         EdgekitError: as the steps raise it; finished steps stay and are reused by the next run.
     """
-    with locked(out):
+    with held(out, recipe.train):
         return _Run(recipe, out).report()
 
 

@@ -86,7 +86,12 @@ class TrainConfig(_Config):
     patience: Annotated[PositiveInt | None, Field(description="epochs without gain before training stops")] = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     accelerator: str = "auto"
-    devices: PositiveInt | str = 1
+    devices: Annotated[
+        PositiveInt | str, Field(description="processes on each machine; batch_size is that of each of them")
+    ] = 1
+    num_nodes: Annotated[
+        PositiveInt, Field(description="machines; each runs the same command with NODE_RANK, MASTER_ADDR, MASTER_PORT")
+    ] = 1
     strategy: str = "auto"
     precision: Annotated[
         str,
@@ -94,6 +99,11 @@ class TrainConfig(_Config):
             description='Lightning\'s precision, such as "32-true"; auto: bfloat16 where the machine is faster in it'
         ),
     ] = "auto"
+
+    @property
+    def has_several_processes(self) -> bool:
+        """Whether more than one process trains, or may."""
+        return self.num_nodes > 1 or self.devices not in (1, "1")
 
     def as_key(self) -> dict[str, Any]:
         """What was set and changes the weights; an option that a later edgekit adds does not change it.

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import copy
-import logging
 import math
-import pickle
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit import progress
 from edgekit.data import DataSet
-from edgekit.errors import ModelError, TrainingError
+from edgekit.errors import DivergenceError, ModelError, TrainingError
 from edgekit.families import FAMILIES
 from edgekit.files import digest, make_directory, output_errors, sha256_of
 from edgekit.machine import package_versions
@@ -32,13 +29,17 @@ from edgekit.training.checkpoint import (
     save_checkpoint,
 )
 from edgekit.training.config import TrainConfig
+from edgekit.training.processes import end_helpers, team
 from edgekit.training.start import freeze, start_key, starting_module
+from edgekit.training.trainer import brief, callbacks_for, last_checkpoint, quiet_lightning
 
 if TYPE_CHECKING:
-    import lightning.pytorch as pl
     from torch import Tensor, nn
 
     from edgekit.training.module import FitModule
+
+
+LAST_GOOD = "last-good"
 
 
 def card_for(family: str, size: str, data: DataSet) -> ModelCard:
@@ -95,11 +96,26 @@ def fit(
         model = TrainedModel(_untrained(card, config, start), card)
         data = load_data()
         _require_sense(config, data, card)
-        best, history = _run_trainer(model, data, config, work, metric or find_metric(TASKS[card.task].metric))
+        metric = metric or find_metric(TASKS[card.task].metric)
+        try:
+            with team(config, work):
+                best, history = _run_trainer(model, data, config, work, metric)
+        except DivergenceError as error:
+            raise DivergenceError(f"{error}; {_keep_last_good(model, work / 'best.ckpt', out, config)}") from error
         validation = _load_best(model, best)
     facts = {"key": key, "train": config.model_dump(), "validation": validation, "history": history}
     save_checkpoint(model, out, facts)
+    shutil.rmtree(out / LAST_GOOD, ignore_errors=True)
     return model
+
+
+def _keep_last_good(model: TrainedModel, best: Path, out: Path, config: TrainConfig) -> str:
+    """Save the best model before training diverged, as a checkpoint directory like any other; says where it is."""
+    if not best.is_file():
+        return "nothing is kept, since no epoch was finished"
+    place, validation = out / LAST_GOOD, _load_best(model, best)
+    save_checkpoint(model, place, {"train": config.model_dump(), "validation": validation})
+    return f"the best model before that ({validation['name']} {validation['value']:.4f}) is kept in {place}"
 
 
 def _require_sense(config: TrainConfig, data: DataSet, card: ModelCard) -> None:
@@ -144,7 +160,7 @@ def _untrained(card: ModelCard, config: TrainConfig, start: TrainedModel | None)
             module.eval()(*_zeros(card))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise TrainingError(
-            f"family {card.family!r} cannot take {', '.join(map(str, card.inputs))}: {_brief(error)}; choose another "
+            f"family {card.family!r} cannot take {', '.join(map(str, card.inputs))}: {brief(error)}; choose another "
             "family (`edgekit list families`) or other data"
         ) from error
     freeze(module, config.freeze)
@@ -158,10 +174,6 @@ def _zeros(card: ModelCard) -> list[Tensor]:
     shapes = [[d if isinstance(d, int) else 2 for d in s.shape] for s in card.model_inputs]
     dtypes = [getattr(torch, s.dtype) for s in card.model_inputs]
     return [torch.zeros(shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _run_trainer(
@@ -185,10 +197,11 @@ def _run_trainer(
             max_epochs=config.epochs,
             accelerator=config.accelerator,
             devices=config.devices,
+            num_nodes=config.num_nodes,
             strategy=config.strategy,
             precision=_precision(model, config),
             gradient_clip_val=None if is_adversarial(model.card) else config.clip_gradients,
-            callbacks=[*_callbacks(config, mode), history, keep],
+            callbacks=[*callbacks_for(config, mode), history, keep],
             logger=TensorBoardLogger(work, name="", version="tensorboard"),
             enable_progress_bar=not progress.is_quiet(),
             enable_model_summary=False,
@@ -197,12 +210,16 @@ def _run_trainer(
             log_every_n_steps=10,
         )
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
-        raise TrainingError(f"Lightning refuses the training configuration: {_brief(error)}") from error
-    module, last = _lightning_module(model, data, config, metric), _last_checkpoint(work)
+        raise TrainingError(f"Lightning refuses the training configuration: {brief(error)}") from error
+    module, last = _lightning_module(model, data, config, metric), last_checkpoint(work)
     try:
         trainer.fit(module, ckpt_path=last, weights_only=True)
     except SystemExit:  # Lightning turns Ctrl-C into an exit of its own
+        end_helpers(trainer)
         raise KeyboardInterrupt from None
+    except BaseException:
+        end_helpers(trainer)
+        raise
     return Path(keep.best_model_path), history.rows
 
 
@@ -229,57 +246,9 @@ def _precision(model: TrainedModel, config: TrainConfig) -> str:
     return automatic_precision(model.module, _zeros(model.card), config.batch_size, config.accelerator)
 
 
-def _last_checkpoint(work: Path) -> Path | None:
-    """Where to go on from, if an interrupted training left it and it can be read."""
-    import torch
-
-    path = work / "last.ckpt"
-    if not path.exists():
-        return None
-    try:
-        torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        progress.warn(f"{path} is damaged ({_brief(error)}); training starts anew")
-        return None
-    progress.note(f"resuming training from {path}")
-    return path
-
-
-def _callbacks(config: TrainConfig, mode: str) -> Iterator[pl.Callback]:
-    from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar
-
-    from edgekit.training.callbacks import HoldFrozen, MovingAverage, SeedEachStep
-
-    yield SeedEachStep(config.seed)
-    if config.freeze:
-        yield HoldFrozen()
-    if config.ema is not None:
-        yield MovingAverage(config.ema)
-    if config.patience is not None:
-        yield EarlyStopping("validation", mode=mode, patience=config.patience)
-    if not progress.is_quiet():
-        yield RichProgressBar(leave=False, console_kwargs={"stderr": True})
-
-
 def _best_score(state: dict[str, Any]) -> float:
     saved = next(v for k, v in state["callbacks"].items() if k.startswith("ModelCheckpoint"))
     score = float(saved["best_model_score"])
     if not math.isfinite(score):
         raise TrainingError("training ended with a validation metric that is not finite; lower `learning_rate`")
     return score
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's hints to itself: they speak of data loaders and loggers that we chose on purpose."""
-    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
-    levels = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)

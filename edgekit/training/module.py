@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from edgekit import interrupt
 from edgekit.data import DataSet, Split
-from edgekit.errors import TrainingError
+from edgekit.errors import DivergenceError, TrainingError
 from edgekit.tasks import TASKS, Metric, TrainingBatch
 from edgekit.training.attacks import PixelRange, attack
 from edgekit.training.augment import Mixture, augment, background_of
@@ -100,11 +100,12 @@ class FitModule(pl.LightningModule):
         """The metric over the whole split, whichever process saw which part of it."""
         scores, self.scores = torch.cat(self.scores), []
         if self.trainer.world_size > 1:
-            scores = self.all_gather(scores).flatten(0, 1).cpu()
+            # processes take turns at the samples, and the last turn may repeat some so that all get as many
+            scores = self.all_gather(scores).transpose(0, 1).flatten(0, 1)[: len(self.data.splits["validation"])].cpu()
         self.log("validation", self.metric.value(scores.numpy()), prog_bar=True, sync_dist=self.trainer.world_size > 1)
 
-    def _diverged(self, how: str) -> TrainingError:
-        return TrainingError(
+    def _diverged(self, how: str) -> DivergenceError:
+        return DivergenceError(
             f"training diverged: {how} (epoch {self.current_epoch + 1}); "
             f"lower `learning_rate` (now {self.config.learning_rate}) or set `clip_gradients`"
         )

@@ -12,11 +12,11 @@ from pydantic_core import ErrorDetails
 from edgekit.data import for_model, resolve_source
 from edgekit.errors import RecipeError, TrainingError, unknown
 from edgekit.families import FAMILIES
-from edgekit.files import locked
 from edgekit.tasks import Metric
 from edgekit.training.checkpoint import read_config
 from edgekit.training.config import TrainConfig
 from edgekit.training.fit import card_for, fit
+from edgekit.training.processes import held
 
 
 def train_family(
@@ -49,7 +49,7 @@ def train_family(
         raise TrainingError("\n".join(map(_explain, error.errors()))) from None
     source = resolve_source(data)
     fingerprint = source.fingerprint(None)
-    with locked(out):
+    with held(out, config):
         loaded = source.load(None, source.task_for(FAMILIES[family].tasks))
         card = card_for(family, size, loaded)
         fit(card, lambda: for_model(loaded, card.model_inputs), config, out, fingerprint=fingerprint, metric=metric)

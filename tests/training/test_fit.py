@@ -12,7 +12,7 @@ import torch
 from edgekit.data import load_split
 from edgekit.data.dataset import DataSet
 from edgekit.data.digits import fingerprint, load
-from edgekit.errors import RecipeError, TrainingError
+from edgekit.errors import DivergenceError, RecipeError, TrainingError
 from edgekit.evaluate import evaluate
 from edgekit.tasks import find_metric
 from edgekit.training.checkpoint import CONFIG, WEIGHTS, TrainedModel, load_checkpoint, read_config
@@ -178,13 +178,56 @@ def test_weights_of_somebody_else_are_not_taken_for_ours(digits: DataSet, tmp_pa
 
 
 def test_divergence_names_the_step_and_what_to_do(digits: DataSet, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError) as error:
+    with pytest.raises(DivergenceError) as error:
         trained(digits, tmp_path, learning_rate=1e38, weight_decay=0.0)
     said = str(error.value)
     assert said.startswith("training diverged: the loss is ")
     assert " at step " in said
-    assert "lower `learning_rate` (now 1e+38)" in said
+    assert "lower `learning_rate` (now 1e+38) or set `clip_gradients`; " in said
+    assert said.endswith("nothing is kept, since no epoch was finished")
     assert not (tmp_path / CONFIG).exists()
+
+
+def test_the_last_good_model_is_kept_when_training_diverges(
+    digits: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = FitModule.training_step
+
+    def poisoned(self: FitModule, batch: Any, index: int) -> Any:
+        loss = step(self, batch, index)
+        return loss * float("nan") if self.current_epoch == 2 and index == 3 else loss
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FitModule, "training_step", poisoned)
+        with pytest.raises(DivergenceError) as error:
+            trained(digits, tmp_path, epochs=4)
+    said, place = str(error.value), tmp_path / "last-good"
+    assert said.startswith(f"training diverged: the loss is nan at step {2 * STEPS_AN_EPOCH + 4} (epoch 3); ")
+    model = load_checkpoint(place)
+    value = evaluate(model, digits.splits["validation"], find_metric("top1")).value
+    assert said.endswith(f"the best model before that (top1 {value:.4f}) is kept in {place}")
+    assert value > 0.8
+    assert read_config(place)["validation"]["value"] == pytest.approx(value, abs=1e-6)
+    assert not (tmp_path / CONFIG).exists()
+    trained(digits, tmp_path, epochs=4)  # from the last epoch that was good
+    assert not place.exists()
+    assert load_checkpoint(tmp_path).card == model.card
+
+
+def test_weights_that_are_not_finite_are_not_taken_for_a_model(
+    digits: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = FitModule.training_step
+
+    def poisoned(self: FitModule, batch: Any, index: int) -> Any:
+        loss = step(self, batch, index)
+        return loss * float("nan") if index == STEPS_AN_EPOCH - 1 else loss
+
+    monkeypatch.setattr(FitModule, "training_step", poisoned)
+    with pytest.raises(
+        DivergenceError, match=rf"outputs on validation data are not finite after step {STEPS_AN_EPOCH} "
+    ):
+        trained(digits, tmp_path)
 
 
 def test_training_stops_when_nothing_is_gained(digits: DataSet, tmp_path: Path, steps: list[int]) -> None:
