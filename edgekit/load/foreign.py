@@ -64,7 +64,11 @@ class WeightFile:
         Raises:
             ModelError: if the file cannot be read, or does not fit.
         """
-        return load_into(module, read_weights(self.path, self.entry), self.mapping, str(self.path), what)
+        taken = load_into(module, read_weights(self.path, self.entry), self.mapping, str(self.path), what)
+        for names, said in ((taken.left, "not taken"), (taken.initial, "keep their initial values")):
+            if names:
+                progress.note(f"{self.path}: {len(names)} names {said}: {_few(names)}")
+        return taken
 
 
 def load_family(family: str, size: str, weights: WeightFile, described: Description) -> TrainedModel:
@@ -231,6 +235,10 @@ def values_of(module: nn.Module) -> nn.Module:
             return tuple(self.module(*inputs).values())
 
     return Values()
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
 def _brief(error: Exception) -> str:
