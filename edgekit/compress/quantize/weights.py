@@ -145,12 +145,12 @@ def store_weights(
             store.halves(weight)
         store.finish()
         return Stored(halves=tuple(w.name for w in chosen), kept=kept, bits=16)
-    for weight in spare:
-        store.halves(weight)
     rounding = Rounding(model, chosen, config, split)
     rounded = {w.name: rounding.of(w, config.bits) for w in chosen}
     budget = Spare(config.spare, config.samples, bytes_each=config.bits / 8)
     precise = choose_precise(model, chosen, rounded, budget, split)
+    for weight in spare:  # not before: a model that is changed cannot be run
+        store.halves(weight)
     for weight in chosen:
         if weight.name not in precise:
             store.integers(weight, *rounded[weight.name], bits=config.bits)

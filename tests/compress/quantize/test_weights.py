@@ -235,3 +235,15 @@ def test_four_bits_applied_twice_change_nothing_more(tmp_path):
     result, twice, _ = apply(once, tmp_path, WeightsConfig(bits=4))
     assert not result.changed
     assert twice.SerializeToString(deterministic=True) == once.SerializeToString(deterministic=True)
+
+
+def test_small_tensors_in_float16_do_not_stop_rounding_on_data(tmp_path, capsys):
+    """The model is run for rounding and for sensitivity before any tensor is replaced in it."""
+    weights = {"w": floats(96, 96), "b": floats(96)}
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Add", ["h", "b"], ["y"])]
+    model = build(nodes, {"x": ["n", 96]}, {"y": ["n", 96]}, weights)
+    data = Split("calibration", {"x": floats(32, 96)})
+    _, out, _ = apply(model, tmp_path, calibration=data)
+    scale_and_bias = [i.data_type for i in out.graph.initializer if list(i.dims) == [96]]
+    assert scale_and_bias == [TensorProto.FLOAT16] * 2
+    assert "warning" not in capsys.readouterr().err
