@@ -36,6 +36,12 @@ class Builder:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     directory: Path = Path()
 
+    @property
+    def name(self) -> str:
+        """The reference without the machine's directories, as files that leave it hold it."""
+        place, _, function = self.reference.rpartition(":")
+        return f"{Path(place).name}:{function}" if place.endswith(".py") else self.reference
+
     def build(self) -> nn.Module:
         """Call it.
 

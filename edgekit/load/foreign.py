@@ -106,8 +106,8 @@ def load_built(builder: Builder, weights: WeightFile | None, described: Descript
     task = described.task or ("classification" if described.classes else "")
     if task and task not in TASKS:
         raise ModelError(unknown("task", task, TASKS))
-    card = replace(_card(replace(described, task=task), family=f"builder:{builder.reference}", size=""))
-    card = replace(card, architecture={"builder": builder.reference, "arguments": dict(builder.arguments)})
+    card = replace(_card(replace(described, task=task), family=f"builder:{builder.name}", size=""))
+    card = replace(card, architecture={"builder": builder.name, "arguments": dict(builder.arguments)})
     with users_code(builder.directory):
         return _checked(TrainedModel(module.eval(), card))
 

@@ -89,7 +89,9 @@ def test_a_builder_is_fine_tuned_with_a_new_last_layer(run: Callable[..., Any], 
     assert len(results["training"]["history"]) == 3
     assert results["training"]["card"]["architecture"]["head"] == {"replaces": 3, "outputs": 10}
     assert "mine.py:plain, fine-tuned on digits" in (tmp_path / "out" / "report.md").read_text()
+    assert results["training"]["card"]["family"] == "builder:mine.py:plain"
     session = Session(tmp_path / "out" / "models" / "stored.onnx")
+    assert str(tmp_path).encode() not in (tmp_path / "out" / "models" / "stored.onnx").read_bytes()
     assert session.outputs[0].shape == ("batch", 10)
     assert json.loads(session.metadata["edgekit.classes"]) == [str(d) for d in range(10)]
     assert run(text)[1] == []
