@@ -217,3 +217,18 @@ def pico_onnx(pico_cnn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("onnx") / "cnn.onnx"
     export_source(pico_cnn, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def judges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of its own, where the judge of the digits is trained once a session; the cache."""
+    from edgekit import judge
+
+    place = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge, "_cache", lambda: place)
+        judge.judge_of.cache_clear()
+        progress.set_quiet(True)
+        judge.judge_of("digits")
+        yield place
+    judge.judge_of.cache_clear()
