@@ -182,12 +182,17 @@ def test_the_result_runs_with_every_optimisation_switched_off(tmp_path):
 
 
 def image_net():
-    """Two convolutions and a linear layer: x (n, 8, 12, 12) -> y (n, 10)."""
-    weights = {"w1": floats(32, 8, 3, 3) / 8, "w2": floats(64, 32, 3, 3) / 17, "w3": floats(64, 10) / 8}
+    """x (n, 8, 12, 12) -> two convolutions, one with a bias worth storing as float16 -> a product -> y (n, 10)."""
+    weights = {
+        "w1": floats(32, 8, 3, 3) / 8,
+        "w2": floats(64, 32, 3, 3) / 17,
+        "w3": floats(64, 10) / 8,
+        "b2": floats(64) / 9,
+    }
     nodes = [
         helper.make_node("Conv", ["x", "w1"], ["a"], pads=[1, 1, 1, 1], kernel_shape=[3, 3]),
         helper.make_node("Relu", ["a"], ["b"]),
-        helper.make_node("Conv", ["b", "w2"], ["c"], kernel_shape=[3, 3]),
+        helper.make_node("Conv", ["b", "w2", "b2"], ["c"], kernel_shape=[3, 3]),
         helper.make_node("Relu", ["c"], ["d"]),
         helper.make_node("GlobalAveragePool", ["d"], ["e"]),
         helper.make_node("Flatten", ["e"], ["f"]),
@@ -219,10 +224,12 @@ def test_the_integers_of_four_bits_are_what_was_rounded(tmp_path):
     assert float(np.abs(q * scale - before).mean() / np.abs(before).mean()) < 0.15
 
 
-def test_the_tensor_that_four_bits_hurt_most_gets_eight(tmp_path):
+def test_data_rounds_to_four_bits_and_finds_the_tensor_that_needs_eight(tmp_path):
     model, data = image_net(), Split("calibration", {"x": floats(64, 8, 12, 12)})
     feeds = {"x": floats(8, 8, 12, 12)}
+    _, nearest, _ = apply(model, tmp_path, WeightsConfig(bits=4, spare=0))
     _, cheap, _ = apply(model, tmp_path, WeightsConfig(bits=4, spare=0), calibration=data)
+    assert snr_db(model, cheap, feeds) > snr_db(model, nearest, feeds) + 0.5
     result, out, ratio = apply(model, tmp_path, WeightsConfig(bits=4, spare=0.08), calibration=data)
     assert len(result.details["int8_tensors"]) in (1, 2)
     assert result.details["int4_tensors"] + len(result.details["int8_tensors"]) == 3
