@@ -25,6 +25,9 @@ def compare(
         str | None, typer.Option(help="By default that of the task; `edgekit list metrics` names them.")
     ] = None,
     provider: Annotated[str, typer.Option(help="`edgekit list providers` names them.")] = "cpu",
+    judge: Annotated[
+        str | None, typer.Option(help="Data set whose classifier judges generated pictures; --data by default.")
+    ] = None,
     latency: Annotated[bool, typer.Option("--latency", help="Measure it too, at batch 1.")] = False,
     max_drop: Annotated[
         float | None,
@@ -44,7 +47,7 @@ def compare(
 
     if html is not None:
         check_output(html, *models, *([Path(data)] if Path(data).is_file() else []))
-    request = CompareRequest(data, split, metric, provider, latency, pictures=html is not None)
+    request = CompareRequest(data, split, metric, provider, judge, latency, pictures=html is not None)
     found = compare_models(models, request)
     if html is not None:
         write_comparison(html, found)

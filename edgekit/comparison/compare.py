@@ -16,6 +16,7 @@ from edgekit.evaluate import paired_drop, scores_of
 from edgekit.files import sha256_of
 from edgekit.graph.admit import admit_model
 from edgekit.graph.read import size_bytes
+from edgekit.judge import bind_judge
 from edgekit.ort import Session
 from edgekit.pictures import Pictures, Subject, gather
 from edgekit.specs import Array
@@ -40,6 +41,7 @@ def compare_models(models: Sequence[Path], request: CompareRequest) -> ModelComp
     sessions = {name: Session(path, request.provider) for name, path in named.items()}
     material = load_material(request.data, request.split, next(iter(sessions.values())))
     metric = metric_for(material, request.metric)
+    metric = bind_judge(metric, request.judge or request.data) if metric else None
     scores = {name: _scores(session, material.split, metric) for name, session in sessions.items()}
     latency, notes = _latency(named, material.split, request) if request.latency else ({}, ())
     compared = _compared(named, metric, scores, _agreements(sessions, material.split), latency)

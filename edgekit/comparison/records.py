@@ -21,6 +21,7 @@ class CompareRequest:
         split: Of a named data set.
         metric: Name; by default that of the task, and none for data without labels.
         provider: Where the models run.
+        judge: Data set whose classifier judges generated pictures; `data` by default.
         latency: Whether to measure it, at batch 1.
         pictures: Whether to gather what pictures are drawn from.
     """
@@ -29,6 +30,7 @@ class CompareRequest:
     split: str = "test"
     metric: str | None = None
     provider: str = "cpu"
+    judge: str | None = None
     latency: bool = False
     pictures: bool = False
 

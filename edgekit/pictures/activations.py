@@ -18,7 +18,7 @@ from onnx import helper
 from edgekit.graph.read import read_model
 from edgekit.graph.scopes import Names
 from edgekit.ort import Session
-from edgekit.pictures.runs import run_rows, snr_db
+from edgekit.pictures.runs import noise_facts, run_rows
 from edgekit.specs import Array
 
 _CONVOLUTIONS = ("Conv", "FusedConv", "QLinearConv")
@@ -107,10 +107,8 @@ def compare_activations(
         if a.ndim != 4 or a.shape[2:] != b.shape[2:]:
             continue
         maps |= {f"{len(facts)}.base": _mean(a), f"{len(facts)}.variant": _mean(b)}
-        snr = snr_db(a, b) if a.shape == b.shape else None
-        facts.append(
-            {"name": layer.name, "channels": [a.shape[1], b.shape[1]], "size": list(a.shape[2:]), "snr_db": snr}
-        )
+        noise = noise_facts(a, b) if a.shape == b.shape else {"snr_db": None, "same": False}
+        facts.append({"name": layer.name, "channels": [a.shape[1], b.shape[1]], "size": list(a.shape[2:]), **noise})
     return facts, maps
 
 

@@ -11,7 +11,7 @@ from edgekit.data.split import Split
 from edgekit.ort import Session
 from edgekit.pictures.choice import first_of_classes, most_changed
 from edgekit.pictures.images import Layout
-from edgekit.pictures.runs import run_rows, snr_db
+from edgekit.pictures.runs import noise_facts, run_rows
 from edgekit.specs import Array
 
 _LOOKED_AT = 256
@@ -33,7 +33,7 @@ def reconstructions(
     part, before, after = _both(sessions, split)
     images = next(a for a in part.arrays.values() if a.ndim == before.ndim)
     shown = _chosen(_labels(part), before, after)
-    facts = {"n": len(part), "samples": shown, "snr_db": snr_db(before, after)}
+    facts = {"n": len(part), "samples": shown, **noise_facts(before, after)}
     return facts, {
         "input": layout.shown(images[shown], preprocessing),
         "base": layout.shown(before[shown], preprocessing),
@@ -47,7 +47,7 @@ def generated(
     """What a generator and its compressed copy make of the same latent vectors."""
     part, before, after = _both(sessions, split)
     shown = _chosen(None, before, after)
-    facts = {"n": len(part), "samples": shown, "snr_db": snr_db(before, after)}
+    facts = {"n": len(part), "samples": shown, **noise_facts(before, after)}
     return facts, {
         "base": layout.shown(before[shown], preprocessing),
         "variant": layout.shown(after[shown], preprocessing),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,16 @@ def run_rows(session: Session, arrays: Mapping[str, Array], outputs: list[str] |
 
 
 def snr_db(reference: Array, other: Array) -> float | None:
-    """Signal over noise of what should be the same, in decibels; None where nothing differs or nothing is there."""
+    """Signal over noise of what should be the same, in decibels.
+
+    None where nothing differs, where there is no signal, and for values that are not finite; `noise_facts` tells which.
+    """
     signal = float(np.square(reference.astype(np.float64)).sum())
     noise = float(np.square(reference.astype(np.float64) - other.astype(np.float64)).sum())
-    return 10 * float(np.log10(signal / noise)) if signal > 0 and noise > 0 else None
+    known = np.isfinite(signal + noise) and signal > 0 and noise > 0
+    return 10 * float(np.log10(signal / noise)) if known else None
+
+
+def noise_facts(reference: Array, other: Array) -> dict[str, Any]:
+    """The signal over noise of two arrays, and whether they are the same."""
+    return {"snr_db": snr_db(reference, other), "same": bool(np.array_equal(reference, other))}

@@ -30,12 +30,14 @@ def _worth(content: Mapping[str, Any]) -> Sheet:
     if content["metric"]:
         columns[f"{content['metric']} [95 %]"] = [metric_text(m["metric"]) for m in models]
         columns["drop [95 %]"] = [_drop(m) for m in models]
-    columns[f"answers of {first}"] = [_agreement(m["agreement"]) for m in models]
+    kinds = dict.fromkeys(m["agreement"]["name"] for m in models[1:])
+    columns[" / ".join(kinds)] = [_agreement(m["agreement"]) for m in models]
     columns["size"] = [human_bytes(m["size_bytes"]) for m in models]
     columns["smaller"] = ["" if m["name"] == first else f"{m['size_ratio']:.2f}x" for m in models]
     lines = tuple(Line(cells) for cells in zip(*columns.values(), strict=True))
     paired = "; those of the drop are paired" if content["metric"] else ""
-    caption = f"the first, {first}, is the measure of the others; brackets: 95 % intervals{paired}"
+    alike = f"{' / '.join(kinds)}: of the answers to those of {first}"
+    caption = f"the first, {first}, is the measure of the others; {alike}; brackets: 95 % intervals{paired}"
     return Sheet(f"models on {_data(content)}", tuple(columns), lines, left=1, key=1, caption=caption)
 
 
@@ -64,7 +66,7 @@ def _agreement(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return ""
     value = metric_text(found)
-    return value if found["name"] == "agreement" else f"{found['name']} {figure(found['value'])}"
+    return value if found["name"] == "agreement" else figure(found["value"])
 
 
 def comparison_html(found: ModelComparison) -> str:

@@ -66,7 +66,9 @@ def test_the_table_fits_a_terminal_and_names_the_first(cli: Cli, models: list[Pa
     answer = cli("compare", *models, "--data", data)
     assert answer.code == 0
     assert "75.00 %" in answer.out
-    assert "the first, good, is the measure of the others" in " ".join(answer.out.split())
+    assert "the first, good, is the measure of the others; agreement: of the answers to those of good" in " ".join(
+        answer.out.split()
+    )
     assert max(map(len, answer.out.splitlines())) <= 80
 
 

@@ -14,7 +14,7 @@ from edgekit.pictures.activations import compare_activations
 from edgekit.pictures.choice import first_of_classes, most_changed, shown_classified
 from edgekit.pictures.images import Layout, layout_of
 from edgekit.pictures.images_made import generated, reconstructions
-from edgekit.pictures.runs import run_rows, snr_db
+from edgekit.pictures.runs import noise_facts, run_rows, snr_db
 from edgekit.pictures.saliency import compare_saliency, occlusion_maps, rank_correlation, window
 
 GREY_8 = Layout(8, 8, 1, first=True)
@@ -67,6 +67,8 @@ def test_signal_over_noise() -> None:
     a = np.full(10, 2.0)
     assert snr_db(a, a * 0.9) == pytest.approx(20.0)
     assert snr_db(a, a) is None
+    assert noise_facts(a, a) == {"snr_db": None, "same": True}
+    assert noise_facts(a, a * np.nan) == {"snr_db": None, "same": False}
 
 
 def test_occlusion_of_a_linear_model_is_its_weights_times_the_image(tmp_path: Path) -> None:

@@ -94,9 +94,16 @@ def _layer_row(layer: Mapping[str, Any], index: int, sample: int, arrays: Mappin
 
 def _noise(layer: Mapping[str, Any]) -> str:
     before, after = layer["channels"]
-    if layer["snr_db"] is not None:
-        return f"{layer['name']}: signal over noise {layer['snr_db']:.1f} dB over all {before} channels and samples"
-    return f"{layer['name']}: " + ("no difference" if before == after else f"{before} channels became {after}")
+    if before != after:
+        return f"{layer['name']}: {before} channels became {after}"
+    return f"{layer['name']}: " + _ratio(layer, f"all {before} channels and samples")
+
+
+def _ratio(found: Mapping[str, Any], over: str) -> str:
+    """Signal over noise in words; also why there is none."""
+    if found["snr_db"] is not None:
+        return f"signal over noise {found['snr_db']:.1f} dB over {over}"
+    return "no difference" if found["same"] else f"no signal over noise: values over {over} are not finite or all zero"
 
 
 def made_section(
@@ -120,10 +127,7 @@ def made_section(
         f"{first}, and the two that compression changed most among the first {found['n']} of the test split. The "
         "difference is eight times as strong as it is: red is brighter in the compressed model, blue darker."
     )
-    noise = found["snr_db"]
-    fact = (
-        "Both models give the same." if noise is None else f"Signal over noise of {found['n']} outputs: {noise:.1f} dB."
-    )
+    fact = f"{names[0]} and {names[1]}: {_ratio(found, str(found['n']) + ' outputs')}."
     picture = tile_grid(f"{kind}-{file_part(names[1])}.png", f"{what} by {names[0]} and {names[1]}", rows, (), _SIDE)
     return [Section(what, text, (picture,), (fact,))]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from textwrap import wrap
 from typing import Any
 
@@ -63,8 +64,8 @@ def tile_grid(file: str, alt: str, rows: Sequence[Row], columns: Sequence[str] =
 
 
 def _margin(rows: Sequence[Row]) -> int:
-    longest = max(len(line) for row in rows for line in row.name.split("\n"))
-    return int(longest * _LETTER_PX) + 10 if longest else 0
+    widest = max(_font().getlength(line) for row in rows for line in row.name.split("\n"))
+    return ceil(widest / _SHARP) + 10 if widest else 0
 
 
 def _broken(column: str, side_px: int) -> str:

@@ -54,7 +54,7 @@ def report() -> dict[str, Any]:
     facts = outcomes(labels, {"base": base, "int8": int8}, ("ant", "bee", "<cat>"), ["int8"])
     samples = [{"index": i, "label": i, "base": i, "variant": 2 if i == 0 else i} for i in range(2)]
     saliency = {"method": "occlusion", "patch_px": 2, "stride_px": 1, "spearman": [0.98, None], "mean_spearman": 0.98}
-    layers = [{"name": "conv1", "channels": [4, 4], "size": [8, 8], "snr_db": 31.23}]
+    layers = [{"name": "conv1", "channels": [4, 4], "size": [8, 8], "snr_db": 31.23, "same": False}]
     against = {"samples": {"samples": samples}, "saliency": saliency, "activations": {"layers": layers}}
     pictures = {
         "arrays": "pictures/arrays.npz",
@@ -258,3 +258,22 @@ def full_report(report: dict[str, Any], arrays: dict[str, Any], tmp_path: Path) 
     write_arrays(tmp_path / "pictures" / "arrays.npz", arrays)
     models = [model("base", 1000, 0.98, 1.0, 1.0), model("int8", 250, 0.975, 0.5, 2.0)]
     return {**facts_of(models), **{k: report[k] for k in ("training", "pictures")}}
+
+
+@pytest.mark.parametrize("kind", ["reconstruction", "generation"])
+def test_images_that_models_make_stand_below_each_other(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    found = {"n": 256, "samples": [0, 1, 2], "snr_db": 26.04, "same": False}
+    images = {f"int8/{kind}.{side}": rng.uniform(0, 1, (3, 8, 8, 1)) for side in ("input", "base", "variant")}
+    pictures = {"classes": [], "facts": {"against": {"int8": {kind: found}}}}
+    report = {"metric": "m", "best": None, "models": [{"name": "base"}, {"name": "int8"}], "pictures": pictures}
+    (section,) = draw(report, images)
+    (picture,) = section.pictures
+    rows = 4 if kind == "reconstruction" else 3
+    assert size_of(picture)[1] == 2 * (4 + rows * (76 + 4))
+    assert section.facts == ("base and int8: signal over noise 26.0 dB over 256 outputs.",)
+    assert "the two that compression changed most among the first 256 of the test split" in section.text
+    found |= {"snr_db": None, "same": True}
+    assert draw(report, images)[0].facts == ("base and int8: no difference.",)
+    found["same"] = False
+    assert "not finite or all zero" in draw(report, images)[0].facts[0]
