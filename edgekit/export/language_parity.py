@@ -16,8 +16,8 @@ from edgekit.specs import Array, Feeds, TensorSpec
 BATCHES = (1, 2, 7)
 LENGTHS = (1, 3, 64)
 TOLERANCE = 1e-4
-# Values of logits and attention at the longest text: a limit of time and memory, not of the model.
-_MOST_VALUES = 1 << 28
+# Of the longest text: values of logits and attention, and multiplications; limits of time, not of the model.
+_MOST_VALUES, _MOST_PRODUCTS = 1 << 27, 1 << 37
 _UNSAID_LENGTH = 512
 # Their positions are numbered from the padding token's id on.
 _COUNT_FROM_PADDING = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "data2vec-text", "mpnet")
@@ -60,7 +60,7 @@ class _Differences:
         """Take one output into account; of padded texts only what stands at real tokens."""
         if wanted.shape != got.shape:
             raise ExportError(f"the export gives shape {got.shape} at {where}, torch gives {wanted.shape}")
-        a, b = (x if kept is None else x[kept] for x in (wanted.astype(np.float64), got.astype(np.float64)))
+        a, b = (wanted, got) if kept is None or kept.all() else (wanted[kept], got[kept])
         worst = float(np.abs(a - b).max(initial=0.0))
         self.max_abs = max(self.max_abs, worst if np.isfinite(worst) else np.inf)
         self.largest = max(self.largest, float(np.abs(a).max(initial=0.0)))
@@ -123,11 +123,13 @@ def _grid(model: LanguageModel) -> Iterator[tuple[int, int, bool]]:
 
 
 def _affordable(model: LanguageModel, length: int) -> int:
+    """The length, halved until a text of it is quick enough to be run."""
     heads = int(getattr(model.config, "num_attention_heads", 8) or 8)
     width = int(getattr(model.config, "vocab_size", 1) or 1) if "generation" in model.head.task else 1
-    while heads * length**2 + width * length > _MOST_VALUES:
+    weights = sum(p.numel() for p in model.module.parameters())
+    while heads * length**2 + width * length > _MOST_VALUES or weights * length > _MOST_PRODUCTS:
         length //= 2
-    return length
+    return max(1, length)
 
 
 def _mask(batch: int, length: int, seed: int, *, padded: bool = False, left: bool = False) -> Array:

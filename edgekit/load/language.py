@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,7 +154,7 @@ def _load_gguf(file: Path) -> nn.Module:
 
     check_gguf(file)
     try:
-        with quiet():
+        with quiet(), redirect_stderr(io.StringIO()):  # its bar knows no switch
             module = AutoModelForCausalLM.from_pretrained(
                 file.parent, gguf_file=file.name, dtype=torch.float32, local_files_only=True
             )
