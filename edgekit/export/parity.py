@@ -119,7 +119,8 @@ def example_feeds(model: TrainedModel, case: Case) -> dict[str, Array]:
     from torch import nn
 
     tables = [m.num_embeddings for m in model.module.modules() if isinstance(m, nn.Embedding)]
-    known = {s.name: min(tables) for s in model.inputs if "int" in s.dtype} if tables else {}
+    unsaid = [s.name for s in model.inputs if "int" in s.dtype and s.vocabulary is None]
+    known = {name: min(tables) for name in unsaid} if tables else {}
     shapes = {s.name: _shape(s, case) for s in model.inputs}
     empty = {n for n, shape in shapes.items() if 0 in shape}
     given = [s for s in model.inputs if s.name not in empty]

@@ -130,6 +130,14 @@ def adapted(model: TrainedModel, data: DataSet, *, trains: bool) -> TrainedModel
     if data.task != "classification":
         return TrainedModel(model.module, card)
     outputs, wanted = _count_outputs(model), len(data.classes)
+    if card.architecture.get("untrained_head"):
+        if not trains:
+            raise ModelError(
+                f"{card.family} has no trained layer for classes: its weights are those of the bare model; add `train` "
+                "to train one"
+            )
+        kept = {k: v for k, v in card.architecture.items() if k != "untrained_head"}
+        card = replace(card, architecture=kept)
     if outputs != wanted and trains:
         module = copy.deepcopy(model.module)
         name = replace_head(module, outputs, wanted)

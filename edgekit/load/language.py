@@ -17,6 +17,7 @@ from edgekit.load.pretrained import (
     quiet,
     read_config_file,
     require_transformers,
+    types_with,
 )
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def load_language(source: Path, head: Head, *, trust_remote_code: bool = False) 
     require_transformers()
     if source.suffix == GGUF:
         return LanguageModel(_load_gguf(source), head, source)
-    known = _types_with(head)
+    known = _model_types() if head.auto_class == "AutoModel" else types_with(head.auto_class)
     config = load_config(source, known, f"model for {head.task}", trust_remote_code=trust_remote_code)
     module = load_module(head.auto_class, source, config, trust_remote_code=trust_remote_code, optional=head.optional)
     return LanguageModel(module, head, source)
@@ -177,29 +178,7 @@ def check_gguf(file: Path) -> None:
         raise ModelError(f"{file} is no GGUF file: it begins with {head!r}; copy or download it again")
 
 
-def _types_with(head: Head) -> frozenset[str]:
-    """Model types that can have a head; the bare model is every type's."""
-    from transformers.models.auto import modeling_auto
-
-    if head.auto_class not in _MAPPINGS:
-        return _model_types()
-    return frozenset(getattr(modeling_auto, _MAPPINGS[head.auto_class]))
-
-
-_MAPPINGS = {
-    "AutoModelForSpeechSeq2Seq": "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES",
-    "AutoModelForCTC": "MODEL_FOR_CTC_MAPPING_NAMES",
-    "AutoModelForAudioClassification": "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES",
-    "AutoModelForSeq2SeqLM": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
-    "AutoModelForCausalLM": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
-    "AutoModelForSequenceClassification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
-    "AutoModelForTokenClassification": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
-    "AutoModelForQuestionAnswering": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
-    "AutoModelForMaskedLM": "MODEL_FOR_MASKED_LM_MAPPING_NAMES",
-}
-
-
 def _model_types() -> frozenset[str]:
     """Types that have any head but the bare model, which every type has."""
     require_transformers()
-    return frozenset().union(*(_types_with(h) for h in _HEADS if h.auto_class in _MAPPINGS))
+    return frozenset().union(*(types_with(h.auto_class) for h in _HEADS if h.auto_class != "AutoModel"))

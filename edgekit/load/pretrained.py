@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+# Classes of transformers -> where it lists the model types that have them.
+_MAPPINGS = {
+    "AutoModelForSpeechSeq2Seq": "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES",
+    "AutoModelForCTC": "MODEL_FOR_CTC_MAPPING_NAMES",
+    "AutoModelForAudioClassification": "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES",
+    "AutoModelForSeq2SeqLM": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
+    "AutoModelForCausalLM": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
+    "AutoModelForSequenceClassification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
+    "AutoModelForTokenClassification": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
+    "AutoModelForQuestionAnswering": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
+    "AutoModelForMaskedLM": "MODEL_FOR_MASKED_LM_MAPPING_NAMES",
+}
 # What transformers raises on configs and weights that do not fit, as tried on damaged ones.
 LOADING_ERRORS = (RuntimeError, ValueError, OSError, KeyError, TypeError, AttributeError)
 
@@ -84,6 +96,13 @@ def load_config(directory: Path, known: Collection[str], kind: str, *, trust_rem
             return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=trust_remote_code)
     except LOADING_ERRORS as error:
         raise ModelError(f"{path} cannot be used: {brief(error)}") from error
+
+
+def types_with(auto_class: str) -> frozenset[str]:
+    """Model types that have a class of transformers, such as "AutoModelForCausalLM"."""
+    from transformers.models.auto import modeling_auto
+
+    return frozenset(getattr(modeling_auto, _MAPPINGS[auto_class]))
 
 
 def load_module(

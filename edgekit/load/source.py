@@ -17,9 +17,10 @@ from edgekit.load.foreign import Description, WeightFile, load_built, load_famil
 from edgekit.load.hub import hub_directory, is_hub_id
 from edgekit.load.hugging_face import build_hugging_face, load_hugging_face
 from edgekit.load.inputs import input_spec
-from edgekit.load.language import GGUF
+from edgekit.load.language import GGUF, find_head
 from edgekit.load.mapping import WeightMapping
 from edgekit.load.pretrained import is_hugging_face
+from edgekit.load.text_classifier import build_text_classifier, load_text_classifier
 from edgekit.load.weights import SUFFIXES
 from edgekit.specs import TensorSpec
 from edgekit.tasks import TASKS
@@ -213,9 +214,7 @@ def load_model(source: ModelSource, described: Description) -> TrainedModel:
         described = replace(described, classes=tuple(map(str, range(source.classes))))
     loaders: dict[str, Callable[[], TrainedModel]] = {
         "checkpoint": lambda: open_checkpoint(Path(source.checkpoint or ""), source.code()),
-        "hf": lambda: load_hugging_face(
-            hugging_face_place(source.hf or ""), trust_remote_code=source.trust_remote_code
-        ),
+        "hf": lambda: _load_hugging_face(hugging_face_place(source.hf or ""), source.trust_remote_code),
         "builder": lambda: load_built(_code(source), source.weight_file(), described),
         "family": lambda: load_family(source.family or "", source.size, _weights(source), described),
     }
@@ -236,7 +235,8 @@ def open_checkpoint(directory: Path, builder: Builder | None = None) -> TrainedM
     """
     architecture = read_config(directory)["card"].get("architecture") or {}
     if "hf" in architecture:
-        return load_checkpoint(directory, _with_head(build_hugging_face(architecture["hf"]), architecture))
+        build = build_text_classifier if architecture.get("text") else build_hugging_face
+        return load_checkpoint(directory, _with_head(build(architecture["hf"]), architecture))
     if "builder" not in architecture:
         return load_checkpoint(directory)
     if builder is None:
@@ -279,6 +279,14 @@ def hugging_face_place(place: str) -> Path:
     if not is_hub_id(place):
         raise ModelError(f"{place} is neither a directory nor a hub id such as google/vit-base-patch16-224")
     return hub_directory(place)
+
+
+def _load_hugging_face(place: Path, trust_remote_code: bool) -> TrainedModel:
+    """An image classifier, or an encoder of text as a classifier."""
+    head = find_head(place)
+    if head is not None:
+        return load_text_classifier(place, head, trust_remote_code=trust_remote_code)
+    return load_hugging_face(place, trust_remote_code=trust_remote_code)
 
 
 def _code(source: ModelSource) -> Builder:

@@ -63,7 +63,9 @@ class ModelCard:
     @property
     def limits(self) -> Mapping[str, int]:
         """The longest that open dimensions of the inputs may be, by name; what is not there has no limit."""
-        return {} if self.architecture else FAMILIES[self.family].limits_of(self.size)
+        if self.architecture:
+            return dict(self.architecture.get("limits", {}))
+        return FAMILIES[self.family].limits_of(self.size)
 
     def build(self) -> nn.Module:
         """The untrained module."""
