@@ -97,7 +97,7 @@ def _without_judge(outputs: Sequence[Array], labels: Array, feeds: Feeds) -> Arr
     )
 
 
-FRECHET = Metric("frechet", False, "features²", _without_judge, over=frechet_distance, needs_judge=True)
+FRECHET = Metric("frechet", False, "dist²", _without_judge, over=frechet_distance, needs_judge=True)
 PRECISION = Metric("precision", True, "", _without_judge, over=precision, needs_judge=True)
 RECALL = Metric("recall", True, "", _without_judge, over=recall, needs_judge=True)
 
