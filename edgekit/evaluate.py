@@ -70,11 +70,20 @@ def drift(reference: Runner, candidate: Runner, split: Split, metric: Metric, *,
         metric: Compares two outputs, such as "snr".
         batch: Most samples at once.
     """
-    found = []
+    return drifts(reference, candidate, split, [metric], batch=batch)[metric.name]
+
+
+def drifts(
+    reference: Runner, candidate: Runner, split: Split, metrics: Sequence[Metric], *, batch: int = BATCH
+) -> dict[str, MetricValue]:
+    """Several drifts from one pass over the data, by name."""
+    found: dict[str, list[Array]] = {metric.name: [] for metric in metrics}
     for part, wanted in _answers(reference, split, batch):
         outputs = [_head(o, part.n) for o in candidate.run(part.feeds)]
-        found.append(metric.score(outputs, wanted[0], {k: _head(v, part.n) for k, v in part.feeds.items()}))
-    return summarise(metric, np.concatenate(found))
+        feeds = {k: _head(v, part.n) for k, v in part.feeds.items()}
+        for metric in metrics:
+            found[metric.name].append(metric.score(outputs, wanted[0], feeds))
+    return {metric.name: summarise(metric, np.concatenate(found[metric.name])) for metric in metrics}
 
 
 def _answers(runner: Runner, split: Split, batch: int) -> Iterator[tuple[Batch, list[Array]]]:

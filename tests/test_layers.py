@@ -13,7 +13,7 @@ import edgekit
 PACKAGE = Path(edgekit.__file__).parent
 _ORDER = """
     errors specs files nvidia machine progress interrupt steps ort
-    families tasks data training load export graph compress judge evaluate agreement pictures bench comparison
+    families tasks data training load export graph compress judge evaluate agreement generate pictures bench comparison
     search recipe pipeline
     doctor report bundle runtime cli
 """
@@ -27,12 +27,14 @@ HEAVY = {
     "plotly",
     "scipy",
     "sklearn",
+    "tokenizers",
     "transformers",
     "optimum",
     "neural_compressor",
 }
 # Modules that are imported only by functions that need torch anyway.
 MAY_BE_HEAVY = {
+    "families/decoder.py",
     "families/layers.py",
     "families/vae_module.py",
     "training/callbacks.py",

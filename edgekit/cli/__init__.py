@@ -40,10 +40,12 @@ def main() -> None:
     from edgekit.cli.compress import register as add_compress
     from edgekit.cli.evaluate import register as add_evaluate
     from edgekit.cli.export import register as add_export
+    from edgekit.cli.generate import register as add_generate
     from edgekit.cli.look import register as add_look
     from edgekit.cli.recipes import register as add_recipes
     from edgekit.cli.train import register as add_train
 
-    for add in (add_recipes, add_train, add_export, add_compress, add_evaluate, add_compare, add_bench, add_look):
+    making = (add_recipes, add_train, add_export, add_compress)
+    for add in (*making, add_evaluate, add_compare, add_bench, add_generate, add_look):
         add(app)
     app()

@@ -50,6 +50,11 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[F], F]:
     return register
 
 
+def json_wanted() -> bool:
+    """Whether the answer is one JSON document, so that nothing else may be printed before it."""
+    return _json
+
+
 def emit(value: Any, table: Callable[[], RenderableType] | None = None) -> None:
     """Answer the user: JSON when it was asked for, else the table (or the value itself, if it is text)."""
     if _json:

@@ -38,7 +38,7 @@ def quantize(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads that latency is measured with.")] = None,
 ) -> None:
     """Quantise any ONNX file, with the proof of what it costs and gains."""
-    from edgekit.data import SOURCES, load_split
+    from edgekit.generate.files import split_for
     from edgekit.search import QuantizeRequest, quantize_model
     from edgekit.search.request import AUTO
     from edgekit.tasks import find_metric
@@ -47,9 +47,9 @@ def quantize(
         model=model,
         out=out,
         method=method,
-        calibration=load_split(calibration, "calibration") if calibration else None,
-        evaluation=load_split(evaluation, "validation") if evaluation else None,
-        test=load_split(evaluation, "test") if evaluation in SOURCES else None,
+        calibration=split_for(model, calibration, "calibration") if calibration else None,
+        evaluation=split_for(model, evaluation, "validation") if evaluation else None,
+        test=split_for(model, evaluation, "test") if evaluation and _has_test(evaluation) else None,
         metric=find_metric(metric or "top1") if evaluation else None,
         max_drop=max_drop,
         target=_target(target),
@@ -64,6 +64,13 @@ def quantize(
         refuse(
             f"{report.proof.quality.name} drops by {drop:.4g}, more than --max-drop {max_drop}; {out} holds the result"
         )
+
+
+def _has_test(data: str) -> bool:
+    """Whether the data has a split that nothing was chosen on."""
+    from edgekit.data import SOURCES, is_text
+
+    return data in SOURCES or is_text(data)
 
 
 def _target(name: str) -> Target:

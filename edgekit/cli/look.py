@@ -109,7 +109,12 @@ def _recipes() -> list[dict[str, Any]]:
 
     found = {name: load_recipe(path) for name, path in list_recipes().items()}
     return [
-        {"name": name, "family": r.subject, "data": r.data, "variants": ", ".join(r.variants)}
+        {
+            "name": name,
+            "family": r.subject,
+            "data": r.data if isinstance(r.data, str) else r.data.source,
+            "variants": ", ".join(r.variants),
+        }
         for name, r in found.items()
     ]
 

@@ -39,7 +39,7 @@ def compare_models(models: Sequence[Path], request: CompareRequest) -> ModelComp
     for model in models:
         admit_model(model)
     sessions = {name: Session(path, request.provider) for name, path in named.items()}
-    material = load_material(request.data, request.split, next(iter(sessions.values())))
+    material = load_material(request.data, request.split, models[0], next(iter(sessions.values())))
     metric = metric_for(material, request.metric)
     metric = bind_judge(metric, request.judge or request.data) if metric else None
     scores = {name: _scores(session, material.split, metric) for name, session in sessions.items()}

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.data import ImagePreprocessing, add_latents, find_source, load_npz
+from edgekit.data import ImagePreprocessing, add_latents, find_source, is_text, load_npz
 from edgekit.data.split import Split
 from edgekit.errors import DataError, unknown
+from edgekit.generate.files import split_for
 from edgekit.ort import Session
 from edgekit.tasks import TASKS, Metric, find_metric
 
@@ -32,29 +33,33 @@ class Material:
     preprocessing: ImagePreprocessing | None
 
 
-def load_material(data: str, split: str, session: Session) -> Material:
+def load_material(data: str, split: str, model: Path, session: Session) -> Material:
     """The data for a model.
 
     Args:
         data: Name of a data set, or path of an .npz.
         split: Of a named data set; an .npz has none.
+        model: Its file; beside a model of text lies the tokeniser.
         session: Of the model; its metadata say what `edgekit export` knew.
 
     Raises:
         DataError: if there is no such data or split.
     """
     said = session.metadata
-    if data.endswith(".npz") or Path(data).is_file():
+    if data.endswith(".npz") or (not is_text(data) and Path(data).is_file()):
         loaded = load_npz(Path(data))
         return Material(_task(said, loaded), loaded, _classes(said, session), _preprocessing(said))
-    source = find_source(data)
     task = said.get("edgekit.task", "")
+    if is_text(data):
+        part = split_for(model, data, split)
+        return Material(task, part, _classes(said, session), None)
+    source = find_source(data)
     found = source.load(None, task if task in source.tasks else source.tasks[0])
     if split not in found.splits:
         raise DataError(unknown("split", split, found.splits))
     part = found.splits[split]
     part = add_latents(part, session.inputs) if task in source.tasks else part
-    return Material(found.task, part, found.classes or _classes(said, session), found.preprocessing)
+    return Material(found.task, part, found.classes or _classes(said, session), found.of_pictures)
 
 
 def metric_for(material: Material, name: str | None) -> Metric | None:

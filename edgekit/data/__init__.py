@@ -12,10 +12,15 @@ from edgekit.data.fashion_mnist import FASHION_MNIST
 from edgekit.data.latent import add_latents, for_model
 from edgekit.data.npz import npz_source
 from edgekit.data.split import Batch, Split, load_npz
+from edgekit.data.text.config import SUFFIXES, TextConfig
+from edgekit.data.text.parse import parse_text
+from edgekit.data.text.source import CORPORA, load_text, text_source
+from edgekit.data.text.tokenizer import TextTokenizer
 from edgekit.errors import DataError, unknown
 from edgekit.specs import TensorSpec
 
-SOURCES: dict[str, DataSource] = {s.name: s for s in (DIGITS, FASHION_MNIST, DIABETES)}
+_TEXTS = tuple(text_source(corpus.defaults) for corpus in CORPORA.values())
+SOURCES: dict[str, DataSource] = {s.name: s for s in (DIGITS, FASHION_MNIST, DIABETES, *_TEXTS)}
 
 
 def find_source(name: str) -> DataSource:
@@ -27,35 +32,58 @@ def find_source(name: str) -> DataSource:
     try:
         return SOURCES[name]
     except KeyError:
-        raise DataError(unknown("data", name, SOURCES) + "; or the path of an .npz") from None
+        raise DataError(unknown("data", name, SOURCES) + "; or the path of an .npz or a text file") from None
 
 
-def resolve_source(data: str) -> DataSource:
-    """The source that a recipe's `data` names: a named data set, or an .npz with labels.
+def resolve_source(data: str | TextConfig) -> DataSource:
+    """The source that a recipe's `data` names: a named data set, an .npz with labels, or text.
+
+    Text is a file's path, or what a recipe would say, such as "{name: fortunes, tokenizer: bytes}".
 
     Raises:
         DataError: if there is none.
     """
+    if isinstance(data, TextConfig):
+        return text_source(data)
+    if data.lstrip().startswith("{"):
+        return text_source(parse_text(data))
+    if data.endswith(SUFFIXES):
+        return text_source(TextConfig(file=data))
     return npz_source(Path(data)) if data.endswith(".npz") else find_source(data)
 
 
-def load_split(data: str, split: str, *, task: str = "", inputs: Sequence[TensorSpec] = ()) -> Split:
-    """One split of a named data set, or the whole of an .npz.
+def is_text(data: str) -> bool:
+    """Whether this names text, which a tokeniser turns into ids."""
+    return data.endswith(SUFFIXES) or data.lstrip().startswith("{") or data in CORPORA
+
+
+def load_split(
+    data: str,
+    split: str,
+    *,
+    task: str = "",
+    inputs: Sequence[TensorSpec] = (),
+    tokenizer: TextTokenizer | None = None,
+) -> Split:
+    """One split of a data set, or the whole of an .npz.
 
     Args:
-        data: Name of a data set, or path of an .npz.
+        data: As `resolve_source` takes it.
         split: "train", "calibration", "validation" or "test"; an .npz has no splits and ignores it.
         task: That the model does, where it is known and the data set can be used for it; sets the range of pixels.
         inputs: Of a model that does the task; noise is added for those that a named data set lacks.
+        tokenizer: That the model's ids come from, where the data is text.
 
     Raises:
         DataError: if neither is there.
     """
-    if data.endswith(".npz") or Path(data).is_file():
+    if data.endswith(".npz") or (not is_text(data) and Path(data).is_file()):
         return load_npz(Path(data))
-    source = find_source(data)
+    source = resolve_source(data)
     known = task in source.tasks
-    splits = source.load(None, task if known else source.tasks[0]).splits
+    wanted = task if known else source.tasks[0]
+    found = load_text(source.text, wanted, tokenizer) if source.text else source.load(None, wanted)
+    splits = found.splits
     if split not in splits:
         raise DataError(unknown("split", split, splits))
     return add_latents(splits[split], inputs) if known else splits[split]
@@ -68,9 +96,13 @@ __all__ = [
     "DataSource",
     "ImagePreprocessing",
     "Split",
+    "TextConfig",
+    "TextTokenizer",
     "add_latents",
     "find_source",
     "for_model",
+    "is_text",
     "load_npz",
     "load_split",
+    "resolve_source",
 ]

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.data.split import Split
 from edgekit.errors import DataError
 from edgekit.specs import Array, TensorSpec
+
+if TYPE_CHECKING:
+    from edgekit.data.text.config import TextConfig
+    from edgekit.data.text.preprocessing import TextPreprocessing
 
 SPLIT_SEED = 20240229
 
@@ -94,10 +98,15 @@ class DataSet:
     task: str
     inputs: tuple[TensorSpec, ...]
     classes: tuple[str, ...]
-    preprocessing: ImagePreprocessing | None
+    preprocessing: ImagePreprocessing | TextPreprocessing | None
     splits: dict[str, Split]
     target_scale: tuple[float, float] | None = None
     latents: tuple[str, ...] = ()
+
+    @property
+    def of_pictures(self) -> ImagePreprocessing | None:
+        """What was done to its pictures; None where it has none, or they go in as they are."""
+        return self.preprocessing if isinstance(self.preprocessing, ImagePreprocessing) else None
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,7 @@ class DataSource:
         licence: Of the data.
         load: (optional directory, task) -> the data set.
         fingerprint: Optional directory -> text that changes when the data does; cheap, for cache keys.
+        text: How its texts become ids; None for what is no text.
     """
 
     name: str
@@ -119,6 +129,7 @@ class DataSource:
     licence: str
     load: Callable[[Path | None, str], DataSet]
     fingerprint: Callable[[Path | None], str]
+    text: TextConfig | None = None
 
     def task_for(self, tasks: Sequence[str]) -> str:
         """The first of its tasks that is among these.

@@ -107,6 +107,9 @@ class Split:
             return dict(self.arrays)
         if len(wanted) == len(self.arrays) == 1:
             return {wanted[0]: next(iter(self.arrays.values()))}
+        lacking = [s for s in inputs if s.name not in self.arrays]
+        if lacking and len(self.arrays) == len(wanted) - len(lacking) and all(map(_is_past, lacking)):
+            return {**self.arrays, **{s.name: _nothing(s, len(self)) for s in lacking}}
         raise DataError(
             f"data {self.name!r} does not fit the model's inputs: the model wants {', '.join(wanted) or 'none'}; "
             f"the data has {', '.join(self.arrays) or 'none'}"
@@ -131,6 +134,16 @@ class Split:
         if array.dtype.kind == "f":
             _refuse_non_finite(array, where)
         return array
+
+
+def _is_past(spec: TensorSpec) -> bool:
+    """Whether it is what a model remembers of a text, of which there is nothing at the beginning."""
+    return spec.rank > 1 and any(isinstance(d, str) and d.startswith("past") for d in spec.shape[1:])
+
+
+def _nothing(spec: TensorSpec, count: int) -> Array:
+    """An empty memory for so many samples."""
+    return np.zeros((count, *(d if isinstance(d, int) else 0 for d in spec.shape[1:])), spec.dtype)
 
 
 def _sample(array: Array, index: int, spec: TensorSpec) -> Array:

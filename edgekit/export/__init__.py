@@ -65,7 +65,12 @@ def export_source(
     with users_code(Path()):
         model = load_model(found, described or Description())
         model = model.take(part) if part else model
-        return export_onnx(model, out, opset=opset, target_ort=target_ort, fix=fix).as_dict()
+        result = export_onnx(model, out, opset=opset, target_ort=target_ort, fix=fix).as_dict()
+    if source is not None and model.card.preprocessing.get("kind") == "text":
+        from edgekit.data.text.beside import carry_tokenizer
+
+        result["tokenizer"] = str(carry_tokenizer(Path(source), out, model.card.preprocessing))
+    return result
 
 
 def _language(source: ModelSource, task: str) -> LanguageModel | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import logging
@@ -120,7 +121,7 @@ def _export_dynamo(model: TrainedModel, opset: int) -> onnx.ModelProto:
             _example(model),
             input_names=[s.name for s in model.inputs],
             output_names=list(output_names(model)),
-            dynamic_shapes=tuple(_open_dims(s) for s in model.inputs),
+            dynamic_shapes=_shapes(model),
             opset_version=opset,
             dynamo=True,
         )
@@ -156,6 +157,14 @@ def output_names(model: TrainedModel) -> tuple[str, ...]:
     return model.card.outputs or TASKS[model.card.task].outputs
 
 
+def _shapes(model: TrainedModel) -> tuple[Any, ...]:
+    """Open dimensions of each argument; what goes into `*arguments` of the module is one of them, a tuple."""
+    dims = [_open_dims(s) for s in model.inputs]
+    parameters = list(inspect.signature(model.module.forward).parameters.values())
+    gathered = next((i for i, p in enumerate(parameters) if p.kind is p.VAR_POSITIONAL), len(dims))
+    return (*dims[:gathered], tuple(dims[gathered:])) if gathered < len(dims) else tuple(dims)
+
+
 def _open_dims(spec: TensorSpec) -> dict[int, str]:
     """Axis -> name of each symbolic dimension."""
     return {axis: dim for axis, dim in enumerate(spec.shape) if isinstance(dim, str)}
@@ -179,6 +188,9 @@ def _facts(card: ModelCard) -> dict[str, str]:
         "edgekit.data": card.data,
         "edgekit.classes": json.dumps(card.classes) if card.classes else "",
         "edgekit.preprocessing": json.dumps(card.preprocessing) if card.preprocessing else "",
+        "edgekit.longest": str(card.limits.get("length", "")),
+        "edgekit.tokenizer": str(card.preprocessing.get("tokenizer_sha256", "")),
+        "edgekit.vocabulary": str(card.preprocessing.get("vocabulary", "")),
     }
 
 

@@ -32,12 +32,16 @@ class Part:
     Attributes:
         pick: The whole module -> the part.
         inputs: (inputs of the data, keyword arguments of the size) -> inputs of the part.
-        outputs: Names of the graph's outputs.
+        outputs: Names of the graph's outputs; a function of the size's keyword arguments where it sets their number.
     """
 
     pick: Callable[[nn.Module], nn.Module]
     inputs: Callable[[Inputs, Mapping[str, Any]], Inputs]
-    outputs: tuple[str, ...]
+    outputs: tuple[str, ...] | Callable[[Mapping[str, Any]], tuple[str, ...]]
+
+    def output_names(self, size: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names of the graph's outputs, at a size."""
+        return self.outputs(size) if callable(self.outputs) else self.outputs
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.data import DataSet, DataSource, for_model
+from edgekit.data.text.beside import carry_tokenizer
 from edgekit.errors import ModelError
 from edgekit.families import FAMILIES
 from edgekit.load import Description, ModelSource, adapted, load_model, open_checkpoint
@@ -100,7 +101,9 @@ def export_base(recipe: Recipe, place: Path, out: Path) -> dict[str, Any]:
 
     with users_code(Path()):
         model = open_checkpoint(place, recipe.model.code() if recipe.model else None)
-        return export_onnx(model, out, opset=config.opset, target_ort=config.target_ort).as_dict()
+        result = export_onnx(model, out, opset=config.opset, target_ort=config.target_ort).as_dict()
+    carry_tokenizer(place, out, model.card.preprocessing)
+    return result
 
 
 def _source(recipe: Recipe) -> ModelSource:

@@ -77,7 +77,7 @@ def gather_pictures(plan: PicturePlan, store: StepStore, data: Callable[[], Data
                 compared=plan.compared,
                 split=loaded.splits["test"],
                 classes=loaded.classes,
-                preprocessing=loaded.preprocessing,
+                preprocessing=loaded.of_pictures,
                 answers=_answers(plan) if plan.task.by_class else {},
             )
         )

@@ -13,7 +13,7 @@ from edgekit import __version__, machine
 from edgekit.bench import BenchRequest, bench_models, speedup
 from edgekit.compress import TECHNIQUES, OnnxStep, StepConfig, name_of
 from edgekit.data import DataSet, DataSource, resolve_source
-from edgekit.evaluate import drift, paired_drop, scores_of
+from edgekit.evaluate import drifts, paired_drop, scores_of
 from edgekit.files import replacing, sha256_of, write_json
 from edgekit.graph.read import size_bytes
 from edgekit.judge import bind_judge, judge_key, prepare_judge
@@ -92,7 +92,7 @@ class _Run:
 
     def _bound(self, name: str) -> Metric:
         """A metric that can be scored on this data."""
-        return bind_judge(find_metric(name), self.recipe.data)
+        return bind_judge(find_metric(name), self.source.name)
 
     def report(self) -> Report:
         """Run every step and write the report."""
@@ -140,7 +140,7 @@ class _Run:
 
         def make() -> dict[str, Any]:
             card = card_for(recipe.family, recipe.size, self.data)
-            prepare_judge(self.metric, recipe.data)
+            prepare_judge(self.metric, self.source.name)
             fit(card, lambda: self.data, recipe.train, place, fingerprint=self.fingerprint, metric=self.metric)
             from edgekit.training.checkpoint import read_config
 
@@ -252,7 +252,7 @@ class _Run:
             self.fingerprint,
             self.metric.name,
             self.task.also,
-            judge_key(self.recipe.data) if self.metric.needs_judge else "",
+            judge_key(self.source.name) if self.metric.needs_judge else "",
             _versions("onnxruntime", "onnxruntime-gpu", "edgekit"),
         ]
         return self.store.run(
@@ -263,12 +263,14 @@ class _Run:
         """What a task tells beside its metrics: each class, and how far the outputs are from the base's."""
         from edgekit.ort import Session
 
-        data, found = self.data.splits[split], {}
+        data = self.data.splits[split]
+        found: dict[str, Any] = {}
         if self.task.by_class and data.labels is not None:
             found["by_class"] = accuracy_by_class(values, data.labels, self.data.classes)
         if self.task.drift:
-            base = Session(self._model(BASE))
-            found["drift"] = drift(base, session, data, find_metric(self.task.drift)).as_dict()
+            wanted = [find_metric(name) for name in (self.task.drift, *self.task.further_drift)]
+            first, *further = drifts(Session(self._model(BASE)), session, data, wanted).values()
+            found["drift"] = {**first.as_dict(), "also": {m.name: m.as_dict() for m in further}}
         return found
 
     def _robust(self, steps: dict[str, list[dict[str, Any]]]) -> dict[str, Any] | None:
@@ -299,7 +301,7 @@ class _Run:
                 return components_of_the_same_width(Session(self._model(BASE)), self.data)
             return untrained(load_checkpoint(place).card, self.data, self.metric, self.recipe.train.seed)
 
-        inputs = [sha256_of(self._model(BASE)), self.fingerprint, self.metric.name, judge_key(self.recipe.data)]
+        inputs = [sha256_of(self._model(BASE)), self.fingerprint, self.metric.name, judge_key(self.source.name)]
         return self.store.run("baseline", [*inputs, _versions("edgekit")], [], make, "measuring the baseline").result
 
     def _bench(self, names: list[str]) -> dict[str, Any]:

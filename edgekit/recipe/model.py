@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 import edgekit.search  # noqa: F401  registers `quantize: auto`
 from edgekit.bench.config import BenchConfig
 from edgekit.compress import TECHNIQUES, StepConfig, Target, name_of
-from edgekit.data import SOURCES
-from edgekit.errors import unknown
+from edgekit.data import SOURCES, TextConfig, resolve_source
+from edgekit.data.text.config import SUFFIXES
+from edgekit.errors import DataError, unknown
 from edgekit.families import FAMILIES
 from edgekit.load import ModelSource
 from edgekit.training.config import AttackConfig, TrainConfig
@@ -38,6 +39,14 @@ def step_name(value: Any) -> str:
 _UNION: Any = functools.reduce(operator.or_, (Annotated[t.config, Tag(name)] for name, t in TECHNIQUES.items()))
 Step: Any = Annotated[_UNION, Discriminator(step_name)]
 Steps = Annotated[list[Step], Field(min_length=1)]
+
+
+def _kind_of_data(value: Any) -> str:
+    """Whether `data` is a name or says more of a text; the tags are no keys of a text's mapping."""
+    return "a name" if isinstance(value, str) else "a mapping"
+
+
+Data = Annotated[Annotated[str, Tag("a name")] | Annotated[TextConfig, Tag("a mapping")], Discriminator(_kind_of_data)]
 
 
 class ExportConfig(_Part):
@@ -87,7 +96,7 @@ class Recipe(_Part):
     model: Annotated[ModelSource | None, Field(description="to load, in the place of a family to train")] = None
     family: Annotated[str, Field(validate_default=True)] = ""
     size: str = "small"
-    data: str
+    data: Data
     target: Target = "cpu"
     train: TrainConfig = TrainConfig()
     export: ExportConfig = ExportConfig()
@@ -138,16 +147,20 @@ class Recipe(_Part):
 
     @field_validator("data")
     @classmethod
-    def _known_data(cls, value: str, info: ValidationInfo) -> str:
-        if value.endswith(".npz"):
+    def _known_data(cls, value: str | TextConfig, info: ValidationInfo) -> str | TextConfig:
+        if isinstance(value, str) and value.endswith(".npz"):
             return value
-        if value not in SOURCES:
+        if isinstance(value, str) and value not in SOURCES and not value.endswith(SUFFIXES):
             raise ValueError(unknown("data", value, SOURCES) + "; or the path of an .npz with an array `labels`")
+        try:
+            source = resolve_source(value)
+        except DataError as error:
+            raise ValueError(str(error)) from None
         family = FAMILIES.get(info.data.get("family", ""))
-        tasks = SOURCES[value].tasks
-        if family and not set(tasks) & set(family.tasks):
+        if family and not set(source.tasks) & set(family.tasks):
             raise ValueError(
-                f"data {value!r} is for {', '.join(tasks)}; family {family.name!r} does {', '.join(family.tasks)}"
+                f"data {source.name!r} is for {', '.join(source.tasks)}; "
+                f"family {family.name!r} does {', '.join(family.tasks)}"
             )
         return value
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgekit.report.comparison import compare, percent_or_value
+from edgekit.report.text import data_of
 
 COLUMNS = (
     "model",
@@ -60,7 +61,7 @@ def _section(run: RecipeRun) -> list[str]:
     lines = [
         f"## {report['name']}",
         "",
-        f"`{run.command}`, {run.date}: {recipe['family']}/{recipe['size']} on {recipe['data']}, trained in {minutes}; "
+        f"`{run.command}`, {run.date}: {recipe['family']}/{recipe['size']} on {data_of(recipe)}, trained in {minutes}; "
         f"{first['provider']}, batch {first['batch']}, {first['threads']} threads of {report['machine']['cpu']}",
         "",
         "| " + " | ".join(COLUMNS) + " |",
@@ -77,5 +78,6 @@ def _section(run: RecipeRun) -> list[str]:
 def _further(model: Mapping[str, Any]) -> str:
     """The metrics beside the one that decides."""
     quality = model["metric"]["test"]
-    found = [*quality.get("also", {}).values(), *filter(None, [quality.get("drift")])]
+    drift = quality.get("drift")
+    found = [*quality.get("also", {}).values(), *([drift, *drift.get("also", {}).values()] if drift else [])]
     return ", ".join(f"{m['name']} {percent_or_value(m['value'], m['unit'])}" for m in found)

@@ -69,16 +69,22 @@ def _summary(report: Mapping[str, Any]) -> list[str]:
     return [verdict(report), "", f"- model: {model_of(report)}", _export(report["export"]), *further_lines(report)]
 
 
+def data_of(recipe: Mapping[str, Any]) -> str:
+    """What the data of a recipe is called."""
+    data = recipe["data"]
+    return str(data if isinstance(data, str) else data["name"] or data["file"])
+
+
 def model_of(report: Mapping[str, Any]) -> str:
     """What the base model is and where it comes from, in few words."""
     recipe = report["recipe"]
     source = recipe.get("model")
     if not source:
-        return f"{recipe['family']}/{recipe['size']}, trained on {recipe['data']}"
+        return f"{recipe['family']}/{recipe['size']}, trained on {data_of(recipe)}"
     kind = next(k for k in ("onnx", "checkpoint", "hf", "builder", "family") if source[k])
     weights = f" with {source['weights']}" if source["weights"] else ""
     tuned = "fine-tuned on" if report["training"].get("train") else "used on"
-    return f"{source[kind]}{weights}, {tuned} {recipe['data']}"
+    return f"{source[kind]}{weights}, {tuned} {data_of(recipe)}"
 
 
 def _export(export: Mapping[str, Any]) -> str:

@@ -2,12 +2,15 @@
 
 from edgekit.tasks.classification import CLASSIFICATION
 from edgekit.tasks.generation import GENERATION
+from edgekit.tasks.language import LANGUAGE_MODELLING
 from edgekit.tasks.metric import Metric, MetricValue
 from edgekit.tasks.metrics import METRICS, find_metric
 from edgekit.tasks.reconstruction import RECONSTRUCTION
 from edgekit.tasks.regression import REGRESSION
 from edgekit.tasks.task import Task, TrainingBatch
 
-TASKS: dict[str, Task] = {t.name: t for t in (CLASSIFICATION, REGRESSION, RECONSTRUCTION, GENERATION)}
+TASKS: dict[str, Task] = {
+    t.name: t for t in (CLASSIFICATION, REGRESSION, RECONSTRUCTION, GENERATION, LANGUAGE_MODELLING)
+}
 
 __all__ = ["METRICS", "TASKS", "Metric", "MetricValue", "Task", "TrainingBatch", "find_metric"]

@@ -6,12 +6,27 @@ from edgekit.errors import DataError, unknown
 from edgekit.tasks.classification import CALIBRATION_ERROR, TOP1
 from edgekit.tasks.drift import SNR
 from edgekit.tasks.generation import FRECHET, PRECISION, RECALL
-from edgekit.tasks.language import PERPLEXITY
+from edgekit.tasks.language import BITS_PER_CHARACTER, KL, PERPLEXITY, TOKEN_AGREEMENT
 from edgekit.tasks.metric import Metric
 from edgekit.tasks.reconstruction import ELBO, PIXEL_ERROR
 from edgekit.tasks.regression import R2, RMSE
 
-_ALL = (TOP1, CALIBRATION_ERROR, RMSE, R2, ELBO, PIXEL_ERROR, FRECHET, PRECISION, RECALL, SNR, PERPLEXITY)
+_ALL = (
+    TOP1,
+    CALIBRATION_ERROR,
+    RMSE,
+    R2,
+    ELBO,
+    PIXEL_ERROR,
+    FRECHET,
+    PRECISION,
+    RECALL,
+    SNR,
+    PERPLEXITY,
+    BITS_PER_CHARACTER,
+    TOKEN_AGREEMENT,
+    KL,
+)
 METRICS: dict[str, Metric] = {m.name: m for m in _ALL}
 
 

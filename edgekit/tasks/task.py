@@ -39,6 +39,7 @@ class Task:
         drift: Name of the metric that compares outputs with those of the uncompressed model; "" for none.
         baseline: What the model must beat: "components" for PCA of the same width, "untrained" for itself before
             training; None for nothing.
+        further_drift: Names of more of them, which are told beside it.
         labelled: Whether its data must have labels.
         by_class: Whether the metric is told for each class too.
     """
@@ -51,5 +52,6 @@ class Task:
     also: tuple[str, ...] = ()
     drift: str = ""
     baseline: Literal["components", "untrained"] | None = None
+    further_drift: tuple[str, ...] = ()
     labelled: bool = True
     by_class: bool = False

@@ -78,7 +78,7 @@ def background_of(data: DataSet) -> Tensor:
     """What a stored pixel of 0 is to the model: float (channels, 1, 1); 0 where nothing is known of the pixels."""
     import torch
 
-    p = data.preprocessing
+    p = data.of_pictures
     if p is None:
         return torch.zeros(1, 1, 1)
     black = p(np.zeros((1, p.height, p.width, p.channels)))

@@ -110,10 +110,10 @@ class TrainedModel:
         """
         family = FAMILIES.get(self.card.family)
         parts = family.parts if family else {}
-        if part not in parts:
+        if family is None or part not in parts:
             has = unknown("part", part, parts) if parts else f"it has no parts, got {part!r}; leave it out"
             raise ModelError(f"model of family {self.card.family!r}: {has}")
-        card = replace(self.card, part=part, outputs=parts[part].outputs)
+        card = replace(self.card, part=part, outputs=parts[part].output_names(family.sizes[self.card.size]))
         return TrainedModel(parts[part].pick(self.module), card)
 
     def run(self, feeds: Feeds) -> list[Array]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit import progress
 from edgekit.data import DataSet
+from edgekit.data.text.beside import keep_tokenizer
 from edgekit.errors import DivergenceError, ModelError, TrainingError
 from edgekit.families import FAMILIES
 from edgekit.files import digest, make_directory, output_errors, sha256_of
@@ -103,6 +104,7 @@ def fit(
         except DivergenceError as error:
             raise DivergenceError(f"{error}; {_keep_last_good(model, work / 'best.ckpt', out, config)}") from error
         validation = _load_best(model, best)
+    keep_tokenizer(data.preprocessing, out)
     facts = {"key": key, "train": config.model_dump(), "validation": validation, "history": history}
     save_checkpoint(model, out, facts)
     shutil.rmtree(out / LAST_GOOD, ignore_errors=True)
@@ -122,8 +124,22 @@ def _require_sense(config: TrainConfig, data: DataSet, card: ModelCard) -> None:
     """Refuse options that this data or task has no use for."""
     check_augmentation(config.augment, data)
     check_adversarial(config.adversarial, card)
-    if config.label_smoothing and data.task != "classification":
-        raise TrainingError(f"label_smoothing is for classification, and this is {data.task}; leave it out")
+    if config.label_smoothing and data.task not in ("classification", "language-modelling"):
+        raise TrainingError(f"label_smoothing is for classes and tokens, and this is {data.task}; leave it out")
+    _require_length(data, card)
+
+
+def _require_length(data: DataSet, card: ModelCard) -> None:
+    """Refuse samples that are longer than the family takes."""
+    for spec in card.model_inputs:
+        array = data.splits["train"].arrays.get(spec.name)
+        for dim, size in zip(spec.shape, () if array is None else array.shape, strict=False):
+            limit = card.limits.get(str(dim))
+            if limit is not None and size > limit:
+                raise TrainingError(
+                    f"family {card.family!r} at size {card.size!r} takes a {dim} of at most {limit}, and data "
+                    f"{data.name!r} has {size}; choose a larger size, or set the data's `{dim}` to at most {limit}"
+                )
 
 
 def _load_best(model: TrainedModel, path: Path) -> dict[str, Any]:
@@ -199,7 +215,7 @@ def _run_trainer(
             devices=config.devices,
             num_nodes=config.num_nodes,
             strategy=config.strategy,
-            precision=_precision(model, config),
+            precision=_precision(model, data, config),
             gradient_clip_val=None if is_adversarial(model.card) else config.clip_gradients,
             callbacks=[*callbacks_for(config, mode), history, keep],
             logger=TensorBoardLogger(work, name="", version="tensorboard"),
@@ -237,13 +253,17 @@ def is_adversarial(card: ModelCard) -> bool:
     return family is not None and family.discriminator is not None
 
 
-def _precision(model: TrainedModel, config: TrainConfig) -> str:
-    """Lightning's name of the precision to train in."""
+def _precision(model: TrainedModel, data: DataSet, config: TrainConfig) -> str:
+    """Lightning's name of the precision to train in, by what two samples of the data cost."""
+    import torch
+
     from edgekit.training.precision import automatic_precision
 
     if config.precision != "auto":
         return config.precision
-    return automatic_precision(model.module, _zeros(model.card), config.batch_size, config.accelerator)
+    two = data.splits["train"].take(2).arrays
+    sample = [torch.from_numpy(two[spec.name]) for spec in model.inputs]
+    return automatic_precision(model.module, sample, config.batch_size, config.accelerator)
 
 
 def _best_score(state: dict[str, Any]) -> float:

@@ -18,16 +18,18 @@ def picture(channels: int, height: int, width: int) -> tuple[TensorSpec, ...]:
 
 
 DIGITS, CLOTHES, COLOUR = picture(1, 8, 8), picture(1, 28, 28), picture(3, 20, 12)
+TEXT = (TensorSpec("ids", "int64", ("batch", "length"), 300),)
 PICTURES = ("cnn", "resnet", "vgg", "vit")
 NAMED = ("pico", "small", "base")
 CLASSIFIERS = [f.name for f in FAMILIES.values() if "classification" in f.tasks]
 SIZES = [(name, size) for name in CLASSIFIERS for size in FAMILIES[name].sizes]
 
 
-def make(family: str, size: str, inputs: tuple[TensorSpec, ...] = CLOTHES, outputs: int = 10) -> nn.Module:
+def make(family: str, size: str, inputs: tuple[TensorSpec, ...] = (), outputs: int = 10) -> nn.Module:
     """An untrained module that costs no memory: its weights are on torch's meta device."""
+    usual = TEXT if FAMILIES[family].tasks[0] == "language-modelling" else CLOTHES
     with torch.device("meta"):
-        return FAMILIES[family].make(size, inputs, outputs)
+        return FAMILIES[family].make(size, inputs or usual, outputs)
 
 
 def weights(module: nn.Module) -> int:

