@@ -12,6 +12,7 @@ from edgekit.recipe.model import BASE, AcceptConfig
 from edgekit.steps import StepRecord
 
 SCHEMA_VERSION = 1
+_EQUALLY_FAST = 1.05
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,18 @@ class Report:
 def choose_best(models: Sequence[ModelResult], accept: AcceptConfig | None) -> ModelResult | None:
     """The fastest model that misses no floor on validation data; of equals the smallest.
 
-    Speed is the median latency of the first provider and batch of the recipe. Test data has no say.
+    Speed is the median latency of the first provider and batch of the recipe; within 5 % of the fastest, nobody feels
+    the difference, and the size decides. Test data has no say.
     """
     floors = accept.model_dump() if accept else None
     keep = [m for m in models if not shortfalls(vars(m), floors, "validation")]
-    return min(keep, key=lambda m: (m.bench[0]["latency_ms"]["p50"], m.size_bytes), default=None)
+    fastest = min((_median_ms(m) for m in keep), default=0.0)
+    equals = [m for m in keep if _median_ms(m) <= _EQUALLY_FAST * fastest]
+    return min(equals, key=lambda m: (m.size_bytes, _median_ms(m)), default=None)
+
+
+def _median_ms(model: ModelResult) -> float:
+    return float(model.bench[0]["latency_ms"]["p50"])
 
 
 __all__ = ["BASE", "SCHEMA_VERSION", "ModelResult", "Report", "choose_best"]

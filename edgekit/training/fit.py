@@ -52,7 +52,8 @@ def card_for(family: str, size: str, data: DataSet) -> ModelCard:
 def training_key(card: ModelCard, config: TrainConfig, fingerprint: str, start: str = "") -> str:
     """Changes with everything that changes the trained weights; `start` is that of the weights to start from."""
     versions = {k: v for k, v in package_versions().items() if k in ("torch", "lightning")}
-    return digest([card, config.as_key(), fingerprint, versions, *([start] if start else [])])
+    described = {name: value for name, value in vars(card).items() if value}  # what a later edgekit adds is empty here
+    return digest([described, config.as_key(), fingerprint, versions, *([start] if start else [])])
 
 
 def fit(
