@@ -1,0 +1,109 @@
+"""How good each model of a run is, how much worse than the base, and what the base itself must beat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.evaluate import drifts, paired_drop, scores_of
+from edgekit.files import replacing, sha256_of
+from edgekit.judge import judge_key
+from edgekit.pipeline.pictures import answers_file, write_answers
+from edgekit.pipeline.workspace import Workspace, versions
+from edgekit.recipe import BASE
+from edgekit.specs import Array
+from edgekit.tasks import METRICS, find_metric
+from edgekit.tasks.classification import accuracy_by_class
+from edgekit.tasks.metric import summarise
+from edgekit.training.checkpoint import load_checkpoint
+
+if TYPE_CHECKING:
+    from edgekit.ort import Session
+
+SPLITS = ("validation", "test")
+
+
+def evaluate_model(work: Workspace, name: str) -> dict[str, Any]:
+    """The metric on validation data (to choose by) and test data (to report), with every sample's score."""
+    model = work.model(name)
+    files = {split: _scores_file(work, name, split) for split in SPLITS}
+    answers = {"test": answers_file(work.out, name)} if work.task.by_class else {}
+
+    def make() -> dict[str, Any]:
+        from edgekit.ort import Session
+
+        session = Session(model)
+        return {split: _judged(work, session, split, file, answers.get(split)) for split, file in files.items()}
+
+    inputs = [
+        sha256_of(model),
+        sha256_of(work.model(BASE)) if work.task.drift else "",
+        work.fingerprint,
+        work.metric.name,
+        work.task.also,
+        judge_key(work.source.name) if work.metric.needs_judge else "",
+        versions("onnxruntime", "onnxruntime-gpu", "edgekit"),
+    ]
+    written = [*files.values(), *answers.values()]
+    return work.store.run(f"{name}.metric", inputs, written, make, f"evaluating {name}").result
+
+
+def drops_of(work: Workspace, name: str) -> dict[str, Any]:
+    """Split -> how much worse than the base, from the scores that `evaluate_model` left."""
+    found = {}
+    for split in SPLITS:
+        before, after = (np.load(_scores_file(work, n, split)) for n in (BASE, name))
+        found[split] = paired_drop(METRICS[work.metric.name], before, after).as_dict()
+    return found
+
+
+def measure_baseline(work: Workspace) -> dict[str, Any] | None:
+    """What the base must beat; None where the task knows nothing."""
+    if work.task.baseline is None:
+        return None
+
+    def make() -> dict[str, Any]:
+        from edgekit.ort import Session
+        from edgekit.pipeline.baseline import components_of_the_same_width, untrained
+
+        if work.task.baseline == "components":
+            return components_of_the_same_width(Session(work.model(BASE)), work.data)
+        return untrained(load_checkpoint(work.checkpoint).card, work.data, work.metric, work.recipe.train.seed)
+
+    inputs = [sha256_of(work.model(BASE)), work.fingerprint, work.metric.name, judge_key(work.source.name)]
+    return work.store.run("baseline", [*inputs, versions("edgekit")], [], make, "measuring the baseline").result
+
+
+def _scores_file(work: Workspace, name: str, split: str) -> Path:
+    return work.scratch / f"{name}.{split}.npy"
+
+
+def _judged(work: Workspace, session: Session, split: str, file: Path, answers: Path | None) -> dict[str, Any]:
+    metric, also = work.metric, [work.bound(name) for name in work.task.also]
+    values = scores_of(session, work.data.splits[split], [metric, *also])
+    with replacing(file) as temporary:
+        np.save(temporary, values[metric.name])
+    if answers is not None:
+        write_answers(answers, values)
+    return {
+        **summarise(metric, values[metric.name]).as_dict(),
+        "also": {m.name: summarise(m, values[m.name]).as_dict() for m in also},
+        **_details(work, session, split, values[metric.name]),
+    }
+
+
+def _details(work: Workspace, session: Session, split: str, values: Array) -> dict[str, Any]:
+    """What a task tells beside its metrics: each class, and how far the outputs are from the base's."""
+    from edgekit.ort import Session
+
+    data = work.data.splits[split]
+    found: dict[str, Any] = {}
+    if work.task.by_class and data.labels is not None:
+        found["by_class"] = accuracy_by_class(values, data.labels, work.data.classes)
+    if work.task.drift:
+        wanted = [find_metric(name) for name in (work.task.drift, *work.task.further_drift)]
+        first, *further = drifts(Session(work.model(BASE)), session, data, wanted).values()
+        found["drift"] = {**first.as_dict(), "also": {m.name: m.as_dict() for m in further}}
+    return found
