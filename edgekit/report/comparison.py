@@ -105,5 +105,15 @@ def _notes(report: Mapping[str, Any], model: Mapping[str, Any]) -> str:
         notes.append("best")
     accept = report["recipe"]["accept"]
     notes += shortfalls(model, accept, "test") if accept else []
-    unchanged = [s["reason"] for s in model["steps"] if s.get("changed") is False]
-    return "; ".join(notes + [f"unchanged: {reason}" for reason in unchanged])
+    unchanged = ["unchanged"] if any(s.get("changed") is False for s in model["steps"]) else []
+    return "; ".join(notes + unchanged)
+
+
+def why_unchanged(report: Mapping[str, Any]) -> list[str]:
+    """One sentence for each step that changed nothing: too long for a table."""
+    return [
+        f"{model['name']}: {step['technique']} changed nothing: {step['reason']}"
+        for model in report["models"]
+        for step in model["steps"]
+        if step.get("changed") is False
+    ]

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edgekit.pipeline.floor import base_value
-from edgekit.report.comparison import percent_or_value
+from edgekit.report.comparison import percent_or_value, why_unchanged
 
 
 def further_lines(report: Mapping[str, Any]) -> list[str]:
-    """One line for the baseline, one for each model that has more to tell."""
-    return [*_baseline(report), *(line for model in report["models"] for line in _also(model))]
+    """One line for the baseline, one for each model that has more to tell, one for each step that changed nothing."""
+    also = (line for model in report["models"] for line in _also(model))
+    return [*_baseline(report), *also, *(f"- {reason}" for reason in why_unchanged(report))]
 
 
 def lost(model: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgekit.report.comparison import COLUMNS, compare
+from edgekit.report.comparison import COLUMNS, compare, why_unchanged
 from edgekit.report.further import further_lines, lost
 from edgekit.report.pictures.section import Section, markdown_sections
 from edgekit.report.robustness import robust_markdown
@@ -29,7 +29,7 @@ def terminal_table(report: Mapping[str, Any]) -> Table:
         cells = (f"{model}\n{on}", _stacked(metric), _stacked(drop), f"{size}\n{smaller}", latency, _stacked(faster))
         table.add_row(*cells, style="bold green" if line.best else "dim" if line.is_base else None, end_section=True)
         notes += [f"{model}: {note}"] if note else []
-    table.caption = "\n".join(dict.fromkeys(notes)) or None
+    table.caption = "\n".join(dict.fromkeys([*notes, *why_unchanged(report)])) or None
     table.caption_justify = "left"
     return table
 

@@ -139,3 +139,14 @@ def test_numbers_for_people() -> None:
     assert [human_bytes(n) for n in (999, 1000, 2_500_000, 3e9)] == ["999 B", "1.0 kB", "2.5 MB", "3.0 GB"]
     assert percent_or_value(0.5, "") == "50.00 %"
     assert percent_or_value(0.012345, "m", signed=True) == "+0.01235 m"
+
+
+def test_why_a_step_changed_nothing_stands_below_the_table() -> None:
+    models = [model("base", 1000, 0.98, 1.0, 1.0), model("int8", 1000, 0.98, 1.0, 1.0)]
+    models[1]["steps"] = [{"technique": "quantize: static", "changed": False, "reason": "no Conv can run in int8"}]
+    report = facts_of(models)
+    why = "int8: quantize: static changed nothing: no Conv can run in int8"
+    assert compare(report)[1].cells[-1] == "best; unchanged"
+    assert f"- {why}" in markdown(report)
+    assert f"<li>{why}</li>" in html(report)
+    assert why in str(terminal_table(report).caption)
