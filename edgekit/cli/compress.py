@@ -30,7 +30,9 @@ def quantize(
     evaluation: Annotated[
         str | None, typer.Option("--eval", help="Labelled data to choose by: a name or an .npz.")
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="Metric on --eval; top1 by default.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Metric on --eval; top1 by default, for text that of the task.")
+    ] = None,
     max_drop: Annotated[
         float | None, typer.Option(min=0, help="Largest allowed loss of the metric; exit 3 beyond.")
     ] = None,
@@ -38,7 +40,7 @@ def quantize(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads that latency is measured with.")] = None,
 ) -> None:
     """Quantise any ONNX file, with the proof of what it costs and gains."""
-    from edgekit.generate.files import split_for
+    from edgekit.generate.files import split_for, usual_metric
     from edgekit.search import QuantizeRequest, quantize_model
     from edgekit.search.request import AUTO
     from edgekit.tasks import find_metric
@@ -50,7 +52,7 @@ def quantize(
         calibration=split_for(model, calibration, "calibration") if calibration else None,
         evaluation=split_for(model, evaluation, "validation") if evaluation else None,
         test=split_for(model, evaluation, "test") if evaluation and _has_test(evaluation) else None,
-        metric=find_metric(metric or "top1") if evaluation else None,
+        metric=find_metric(metric or usual_metric(model, evaluation)) if evaluation else None,
         max_drop=max_drop,
         target=_target(target),
         threads=threads,

@@ -86,6 +86,7 @@ def _attacked(split: Split, options: dict[str, Any], known: Path) -> tuple[Split
 
 def _runner(model: Path, provider: str) -> tuple[Runner, str]:
     """What runs the model, and the name of its task; "" where the file does not say."""
+    from edgekit.data import our_task
     from edgekit.graph.admit import admit_model
     from edgekit.ort import Session
     from edgekit.training.checkpoint import load_checkpoint
@@ -95,4 +96,4 @@ def _runner(model: Path, provider: str) -> tuple[Runner, str]:
         return trained, trained.card.task
     admit_model(model)
     session = Session(model, provider)
-    return session, session.metadata.get("edgekit.task", "")
+    return session, our_task(session.metadata.get("edgekit.task", ""))

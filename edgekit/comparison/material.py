@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.data import ImagePreprocessing, add_latents, find_source, is_text, load_npz
+from edgekit.data import ImagePreprocessing, add_latents, find_source, is_text, load_npz, our_task
 from edgekit.data.split import Split
 from edgekit.errors import DataError, unknown
 from edgekit.generate.files import split_for
@@ -52,7 +52,7 @@ def load_material(data: str, split: str, model: Path, session: Session) -> Mater
     task = said.get("edgekit.task", "")
     if is_text(data):
         part = split_for(model, data, split)
-        return Material(task, part, _classes(said, session), None)
+        return Material(our_task(task), part, _classes(said, session), None)
     source = find_source(data)
     found = source.load(None, task if task in source.tasks else source.tasks[0])
     if split not in found.splits:

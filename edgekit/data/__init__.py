@@ -13,6 +13,7 @@ from edgekit.data.latent import add_latents, for_model
 from edgekit.data.npz import npz_source
 from edgekit.data.split import Batch, Split, load_npz
 from edgekit.data.text.config import SUFFIXES, TextConfig
+from edgekit.data.text.named import named_for, our_task
 from edgekit.data.text.parse import parse_text
 from edgekit.data.text.source import CORPORA, load_text, text_source
 from edgekit.data.text.tokenizer import TextTokenizer
@@ -79,14 +80,15 @@ def load_split(
     """
     if data.endswith(".npz") or (not is_text(data) and Path(data).is_file()):
         return load_npz(Path(data))
-    source = resolve_source(data)
+    source, task = resolve_source(data), our_task(task)
     known = task in source.tasks
     wanted = task if known else source.tasks[0]
     found = load_text(source.text, wanted, tokenizer) if source.text else source.load(None, wanted)
     splits = found.splits
     if split not in splits:
         raise DataError(unknown("split", split, splits))
-    return add_latents(splits[split], inputs) if known else splits[split]
+    part = named_for(splits[split], inputs) if source.text else splits[split]
+    return add_latents(part, inputs) if known else part
 
 
 __all__ = [
@@ -104,5 +106,7 @@ __all__ = [
     "is_text",
     "load_npz",
     "load_split",
+    "named_for",
+    "our_task",
     "resolve_source",
 ]

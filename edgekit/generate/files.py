@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgekit.data import Split, is_text, load_split
+from edgekit.data import Split, is_text, load_split, our_task
 from edgekit.data.text.beside import find_tokenizer, told_of
 from edgekit.data.text.tokenizer import TextTokenizer
 from edgekit.errors import ModelError
@@ -39,10 +39,25 @@ def split_for(model: Path, data: str, split: str) -> Split:
     if not is_text(data):
         return load_split(data, split)
     from edgekit.graph.read import read_model
+    from edgekit.graph.stored import spec_of
+
+    proto = read_model(model)
+    metadata = {p.key: p.value for p in proto.metadata_props}
+    tokenizer = find_tokenizer(model, told_of(metadata))
+    inputs = [spec_of(value) for value in proto.graph.input]
+    return load_split(data, split, task=metadata.get("edgekit.task", ""), inputs=inputs, tokenizer=tokenizer)
+
+
+def usual_metric(model: Path, data: str) -> str:
+    """The metric that an .onnx file is judged by where none is asked for: for text that of its task, else top1."""
+    if not is_text(data):
+        return "top1"
+    from edgekit.graph.read import read_model
+    from edgekit.tasks import TASKS
 
     metadata = {p.key: p.value for p in read_model(model).metadata_props}
-    tokenizer = find_tokenizer(model, told_of(metadata))
-    return load_split(data, split, task=metadata.get("edgekit.task", ""), tokenizer=tokenizer)
+    task = our_task(metadata.get("edgekit.task", ""))
+    return TASKS[task].metric if task in TASKS else "top1"
 
 
 def open_model(

@@ -107,7 +107,7 @@ def generate(
 
 def _stopped(writer: _Writer, token: int, request: Request, longest: int | None, prompt: int) -> Stop | None:
     """Take a token in; whether and why it was the last."""
-    if token == writer.tokenizer.end:
+    if token in writer.tokenizer.ends:
         writer.ids.append(token)
         return "end"
     if writer.take(token):
@@ -124,7 +124,9 @@ def _prompt(model: LanguageModel, tokenizer: TextTokenizer, prompt: str) -> list
             f"the tokeniser is of another model: it has {tokenizer.vocabulary:,} tokens, and the model knows "
             f"{model.vocabulary:,}; take the tokenizer.json that it was trained with"
         )
-    ids = [int(i) for i in tokenizer.encode([prompt], special=False)[0]]
+    ids = [int(i) for i in tokenizer.encode([prompt], special=True)[0]]
+    if ids and ids[-1] in tokenizer.ends:  # what a tokeniser puts behind a whole text
+        ids.pop()
     if not ids and tokenizer.end is None:
         raise DataError("the prompt is empty, and the tokeniser has no token to begin a text with; give a prompt")
     ids = ids or [int(tokenizer.end or 0)]

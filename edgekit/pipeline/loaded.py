@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgekit.data import DataSet, DataSource, for_model
+from edgekit.data import DataSet, DataSource, for_model, named_for
 from edgekit.data.text.beside import carry_tokenizer
 from edgekit.errors import ModelError
 from edgekit.families import FAMILIES
@@ -116,13 +116,14 @@ def _fed(data: DataSet, inputs: tuple[TensorSpec, ...]) -> DataSet:
     """The data under the names of a model's inputs; with noise, where the task draws some."""
     if data.task in _DRAWN:
         return for_model(data, inputs)
-    splits = {name: replace(split, arrays=split.matched(inputs).arrays) for name, split in data.splits.items()}
+    named = {name: named_for(split, inputs) for name, split in data.splits.items()}
+    splits = {name: replace(split, arrays=split.matched(inputs).arrays) for name, split in named.items()}
     return replace(data, inputs=inputs, splits=splits)
 
 
 def _check_fits(model: TrainedModel, data: DataSet) -> None:
     if data.task not in _DRAWN:
-        data.splits["validation"].take(1).matched(model.inputs)
+        named_for(data.splits["validation"].take(1), model.inputs).matched(model.inputs)
 
 
 def _validation(model: TrainedModel, data: DataSet) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from edgekit.compress import TECHNIQUES
 from edgekit.errors import RecipeError, unknown
 from edgekit.recipe.mapping import include_mapping
-from edgekit.recipe.model import Recipe
+from edgekit.recipe.model import DATA_TAGS, Recipe
 from edgekit.recipe.source import Location, RecipeSource, read_recipe
 
 _REFUSED = re.compile(r"variants\.(?P<variant>[^\[]+)\[(?P<index>\d+)\]: (?P<message>.*)")
@@ -164,7 +164,7 @@ def _in_source(loc: tuple[int | str, ...], data: Any) -> Location:
         if inside:
             node = node[part]
             path.append(part)
-        elif position == len(loc) - 1 and isinstance(node, dict) and part not in TECHNIQUES:
+        elif position == len(loc) - 1 and isinstance(node, dict) and part not in (*TECHNIQUES, *DATA_TAGS):
             path.append(part)
     return tuple(path)
 

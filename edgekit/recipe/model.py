@@ -41,12 +41,17 @@ Step: Any = Annotated[_UNION, Discriminator(step_name)]
 Steps = Annotated[list[Step], Field(min_length=1)]
 
 
+DATA_TAGS = ("a name", "a mapping")  # no keys of a text's mapping
+
+
 def _kind_of_data(value: Any) -> str:
-    """Whether `data` is a name or says more of a text; the tags are no keys of a text's mapping."""
-    return "a name" if isinstance(value, str) else "a mapping"
+    """Whether `data` is a name or says more of a text."""
+    return DATA_TAGS[0] if isinstance(value, str) else DATA_TAGS[1]
 
 
-Data = Annotated[Annotated[str, Tag("a name")] | Annotated[TextConfig, Tag("a mapping")], Discriminator(_kind_of_data)]
+Data = Annotated[
+    Annotated[str, Tag(DATA_TAGS[0])] | Annotated[TextConfig, Tag(DATA_TAGS[1])], Discriminator(_kind_of_data)
+]
 
 
 class ExportConfig(_Part):

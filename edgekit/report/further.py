@@ -39,7 +39,7 @@ def _also(model: Mapping[str, Any]) -> Iterator[str]:
     metric = model["metric"]["test"]
     more = list(metric.get("also", {}).values())
     if model["name"] != "base" and "drift" in metric:
-        more.append(metric["drift"])
+        more += [metric["drift"], *metric["drift"].get("also", {}).values()]
     said = ", ".join(f"{m['name']} {percent_or_value(m['value'], m['unit'])}" for m in more)
     if said:
         yield f"- {model['name']}: {said}"

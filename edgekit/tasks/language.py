@@ -1,6 +1,6 @@
 """Language modelling: the next token of a text.
 
-Ids come first among the inputs, and the targets are those ids, shifted by one.
+The targets are the ids that go in, shifted by one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def log_probabilities(logits: Array) -> Array:
 
 def _negative_log_likelihood(metric: str, outputs: Sequence[Array], feeds: Feeds) -> Array:
     """Of each token but the first, in nats: float64 (n, length - 1)."""
-    logits, ids = _logits(metric, outputs), next(iter(feeds.values()))
+    logits, ids = _logits(metric, outputs), _ids(feeds)
     if logits.shape[:2] != ids.shape:
         raise DataError(
             f"metric {metric!r} needs logits for each of the ids {ids.shape}, got {logits.shape}; "
@@ -61,6 +61,12 @@ def _negative_log_likelihood(metric: str, outputs: Sequence[Array], feeds: Feeds
         known = log_probabilities(logits[start:stop, :-1])
         found[start:stop] = -np.take_along_axis(known, targets, axis=-1)[..., 0]
     return found
+
+
+def _ids(feeds: Feeds) -> Array:
+    """The ids: by name, or the first input of a model that calls them otherwise."""
+    named = next((feeds[name] for name in ("ids", "input_ids") if name in feeds), None)
+    return named if named is not None else next(iter(feeds.values()))
 
 
 def _logits(metric: str, outputs: Sequence[Array]) -> Array:

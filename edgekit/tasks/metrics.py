@@ -10,6 +10,7 @@ from edgekit.tasks.language import BITS_PER_CHARACTER, KL, PERPLEXITY, TOKEN_AGR
 from edgekit.tasks.metric import Metric
 from edgekit.tasks.reconstruction import ELBO, PIXEL_ERROR
 from edgekit.tasks.regression import R2, RMSE
+from edgekit.tasks.sequences import EDIT_DISTANCE, SEQUENCE_ACCURACY
 
 _ALL = (
     TOP1,
@@ -26,6 +27,8 @@ _ALL = (
     BITS_PER_CHARACTER,
     TOKEN_AGREEMENT,
     KL,
+    SEQUENCE_ACCURACY,
+    EDIT_DISTANCE,
 )
 METRICS: dict[str, Metric] = {m.name: m for m in _ALL}
 

@@ -75,6 +75,18 @@ def test_eval_takes_the_models_own_tokeniser(written: Path, cli: Cli) -> None:
     assert 0.9 < found[0]["value"] < 2.2
 
 
+def test_quantize_is_judged_on_text(written: Path, cli: Cli, tmp_path: Path) -> None:
+    """A file with a cache, on text in its own tokens, by bits a character; it still writes."""
+    data = f"{{file: {written / 'novel.txt'}, length: 32}}"
+    out = tmp_path / "int8.onnx"
+    answer = cli("quantize", written / "cache.onnx", "--out", out, "--method", "dynamic", "--eval", data, "--json")
+    found = json.loads(answer.out)["metric"]
+    assert found["name"] == "bits-per-character"
+    assert found["before"] == pytest.approx(found["after"], abs=0.2)
+    shutil.copy(written / "tokenizer.json", tmp_path)
+    assert cli("generate", out, "the", "--max-tokens", 3).code == 0
+
+
 def test_the_command(written: Path, cli: Cli) -> None:
     first, again = (cli("generate", written / "cache.onnx", "the dog", "--max-tokens", 12) for _ in range(2))
     assert first.code == 0

@@ -53,6 +53,22 @@ def test_pieces_are_shown_as_soon_as_they_are_sure(known: TextTokenizer) -> None
     assert (done.text, done.stopped) == ("aö€ EN.", "stop")
 
 
+def test_a_turn_of_a_conversation_ends_too(known: TextTokenizer) -> None:
+    """As in Llama-type models for conversations, which have a token for the end of a turn beside that of a text."""
+    from tokenizers import Tokenizer, processors
+
+    made = Tokenizer.from_str(known.content)
+    made.add_special_tokens(["<|im_end|>", "<s>"])
+    begin = made.token_to_id("<s>")
+    made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", begin)])
+    other = TextTokenizer(made.to_str())
+    parrot = Parrot(other, "ab")
+    parrot.answer = [*other.encode(["ab"])[0].tolist(), made.token_to_id("<|im_end|>")]
+    done = generate(parrot, other, Request("x", sampling=GREEDY))
+    assert (done.text, done.stopped) == ("ab", "end")
+    assert parrot.reads[0] == [begin, *known.encode(["x"])[0].tolist()]
+
+
 def test_half_a_character_at_the_end_is_shown_as_it_is(known: TextTokenizer) -> None:
     shown: list[str] = []
     done = generate(Parrot(known, "aö"), known, Request("", max_tokens=2, sampling=GREEDY), shown.append)

@@ -71,6 +71,14 @@ def test_ids_outside_the_vocabulary(ids: np.ndarray) -> None:
         find_metric("perplexity").score([LOGITS], NOTHING, {"ids": ids})
 
 
+def test_ids_are_found_by_name_wherever_they_stand() -> None:
+    metric = find_metric("perplexity")
+    first = metric.score([LOGITS], NOTHING, FEEDS)
+    for name in ("ids", "input_ids"):
+        feeds = {"attention_mask": np.ones_like(IDS), name: IDS}
+        np.testing.assert_array_equal(metric.score([LOGITS], NOTHING, feeds), first)
+
+
 def test_what_does_not_fit() -> None:
     with pytest.raises(DataError, match=r"needs logits for each of the ids \(6, 4\), got \(6, 5, 7\)"):
         find_metric("perplexity").score([LOGITS], NOTHING, {"ids": IDS[:, :4]})

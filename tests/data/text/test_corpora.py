@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import tarfile
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.data.text import fortunes, spam_assassin
+from edgekit.data.text import debian, fortunes, spam_assassin
 from edgekit.errors import DataError
 
 needs_fortunes = pytest.mark.skipif(
@@ -35,23 +36,84 @@ def test_fortunes_of_a_directory(tmp_path: Path) -> None:
         fortunes.read(tmp_path)
 
 
-def test_fortunes_that_are_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match="holds no fortunes; they are files without a dot in the name"):
-        fortunes.read(tmp_path)
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without fortunes, and with a download that nobody answers."""
     monkeypatch.setattr(fortunes, "PLACES", (tmp_path / "none",))
     monkeypatch.setattr(fortunes, "_cache", lambda: tmp_path / "cache")
+    monkeypatch.setattr(debian, "URL", "http://127.0.0.1:9/")
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def test_fortunes_that_are_nowhere(nowhere: Path) -> None:
+    with pytest.raises(DataError, match="holds no fortunes; they are files without a dot in the name"):
+        fortunes.read(nowhere)
     with pytest.raises(DataError) as error:
         fortunes.fingerprint()
-    assert f"is in none of {tmp_path / 'none'}, {tmp_path / 'cache'}; on Debian: apt-get install fortunes" in str(
-        error.value
-    )
+    said = str(error.value)
+    assert f"is in none of {nowhere / 'none'}, {nowhere / 'cache'}, and the download of Debian's fortunes_1.99" in said
+    assert "Connection refused" in said
+    assert "; on Debian: apt-get install fortunes" in said
+
+
+def deb(files: dict[str, bytes]) -> bytes:
+    """A package of Debian with these files."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:xz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    members = {"debian-binary": b"2.0\n", "control.tar.xz": b"odd", "data.tar.xz": packed.getvalue()}
+    made = b"!<arch>\n"
+    for name, content in members.items():
+        made += f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode()
+        made += content + b"\n" * (len(content) % 2)
+    return made
+
+
+def test_fortunes_of_a_download(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what lies where it should is kept, under its own name."""
+    inside = "./usr/share/games/fortunes"
+    content = deb({f"{inside}/a": b"one\n%\ntwo", f"{inside}/a.dat": b"x", "../../b": b"three", f"{inside}/x/c": b"4"})
+    (nowhere / "sha1").write_bytes(content)
+    package = debian.Package("a.deb", len(content), "sha1", hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(debian, "URL", f"file://{nowhere}/")
+    monkeypatch.setattr(fortunes, "PACKAGES", (package,))
+    assert fortunes.read().texts == ("one", "two")
+    assert [p.name for p in (nowhere / "cache").iterdir()] == ["a"]
+    monkeypatch.setattr(debian, "URL", "http://127.0.0.1:9/")
+    assert fortunes.read().texts == ("one", "two")  # from the cache
+
+
+def test_a_download_of_something_else(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debian, "URL", f"file://{nowhere}/")
+    for package in fortunes.PACKAGES:
+        (nowhere / package.sha1).write_bytes(b"<html>")
+    with pytest.raises(DataError, match=r"the download of Debian's fortunes_1\.99\.1-7\.3_all\.deb is another file"):
+        fortunes.read()
+    assert not (nowhere / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>", deb({})[:90], deb({"usr/a": os.urandom(9999)})[:-5000], b"!<arch>\n" + b"x" * 60]
+)
+def test_what_is_no_package(content: bytes) -> None:
+    with pytest.raises(DataError, match="this is no readable package of Debian"):
+        debian.files_in(content, "usr")
 
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The package's directory with three mails in it."""
     monkeypatch.setattr(spam_assassin, "MAILS", 3)
-    for group, name, text in (("spam-2", "a", "buy"), ("hard-ham-1", "b", "hello"), ("easy-ham-1", "c", "hi")):
+    for group, name, text in (
+        ("spam-2", "a", "From: list\nSubject: Offer\n\n<p>Buy\n<b>now</b>"),
+        ("hard-ham-1", "b", "From: you\n\nhello"),
+        ("easy-ham-1", "c", "subject: =\n\n1 < 2"),
+    ):
         place = tmp_path / "package" / "data" / group / f"{name}.json"
         place.parent.mkdir(parents=True)
         place.write_text(json.dumps({"text": text}))
@@ -61,7 +123,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_mails_of_a_directory_and_of_an_archive(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = spam_assassin.read(package)
     assert found.labels is not None
-    assert dict(zip(found.texts, found.labels.tolist(), strict=True)) == {"buy": 1, "hello": 0, "hi": 0}
+    assert dict(zip(found.texts, found.labels.tolist(), strict=True)) == {
+        "Offer\n\nBuy now": 1,
+        "\n\nhello": 0,
+        "=\n\n1 < 2": 0,
+    }
     assert found.classes == ("ham", "spam")
     archive = package.parent / "package.tgz"
     with tarfile.open(archive, "w:gz") as packed:
