@@ -13,8 +13,8 @@ import edgekit
 PACKAGE = Path(edgekit.__file__).parent
 _ORDER = """
     errors specs files nvidia machine progress interrupt steps ort
-    families tasks data training load export graph compress judge evaluate agreement generate pictures bench comparison
-    search recipe pipeline
+    families tasks data training load export graph compress judge evaluate agreement streaming generate pictures
+    bench comparison search recipe pipeline
     doctor report bundle runtime cli
 """
 ORDER = _ORDER.split()
@@ -36,6 +36,7 @@ HEAVY = {
 MAY_BE_HEAVY = {
     "families/decoder.py",
     "families/layers.py",
+    "families/recurrent_module.py",
     "families/vae_module.py",
     "training/callbacks.py",
     "training/gan.py",

@@ -36,6 +36,9 @@ def export(
         list[str] | None, typer.Option(help="Fix a dynamic dimension or scalar input: --fix batch=1")
     ] = None,
     part: Annotated[str, typer.Option(help="Only this part of the model, such as the decoder of a vae.")] = "",
+    streaming: Annotated[
+        bool, typer.Option("--streaming", help="A recurrent model that takes chunks: its state is input and output.")
+    ] = False,
     family: Annotated[str | None, typer.Option(help="Family that weights are for.", rich_help_panel=_SAYS)] = None,
     size: Annotated[str | None, typer.Option(help="Size of that family.", rich_help_panel=_SAYS)] = None,
     builder: Annotated[
@@ -101,8 +104,11 @@ def export(
         family, size, builder, argument or (), entry, _mapping(mapping, names), trust_remote_code=trust_remote_code
     )
     described: Description = described_by(inputs or (), classes, task, data, preprocessing)
+    if part and streaming:
+        raise typer.BadParameter("--streaming is a part of its own; leave --part out")
+    chosen = "streaming" if streaming else part
     result = export_source(
-        source, out, opset=opset, target_ort=target_ort, fix=fix or (), hints=hints, described=described, part=part
+        source, out, opset=opset, target_ort=target_ort, fix=fix or (), hints=hints, described=described, part=chosen
     )
     emit(result, lambda: "\n".join(f"{key}: {value}" for key, value in result.items()))
 

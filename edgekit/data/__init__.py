@@ -11,17 +11,19 @@ from edgekit.data.digits import DIGITS
 from edgekit.data.fashion_mnist import FASHION_MNIST
 from edgekit.data.latent import add_latents, for_model
 from edgekit.data.npz import npz_source
+from edgekit.data.series import SeriesPreprocessing
 from edgekit.data.split import Batch, Split, load_npz
 from edgekit.data.text.config import SUFFIXES, TextConfig
 from edgekit.data.text.named import named_for, our_task
 from edgekit.data.text.parse import parse_text
 from edgekit.data.text.source import CORPORA, load_text, text_source
 from edgekit.data.text.tokenizer import TextTokenizer
+from edgekit.data.time_series import TIME_SERIES
 from edgekit.errors import DataError, unknown
 from edgekit.specs import TensorSpec
 
 _TEXTS = tuple(text_source(corpus.defaults) for corpus in CORPORA.values())
-SOURCES: dict[str, DataSource] = {s.name: s for s in (DIGITS, FASHION_MNIST, DIABETES, *_TEXTS)}
+SOURCES: dict[str, DataSource] = {s.name: s for s in (DIGITS, FASHION_MNIST, DIABETES, *TIME_SERIES, *_TEXTS)}
 
 
 def find_source(name: str) -> DataSource:
@@ -97,6 +99,7 @@ __all__ = [
     "DataSet",
     "DataSource",
     "ImagePreprocessing",
+    "SeriesPreprocessing",
     "Split",
     "TextConfig",
     "TextTokenizer",

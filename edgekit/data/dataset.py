@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.data.series import SeriesPreprocessing
 from edgekit.data.split import Split
 from edgekit.errors import DataError
 from edgekit.specs import Array, TensorSpec
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from edgekit.data.text.preprocessing import TextPreprocessing
 
 SPLIT_SEED = 20240229
+# What is cut from each class of a published training split; the rest is trained on.
+_SHARES = {"calibration": 0.1, "validation": 0.15}
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class DataSet:
     task: str
     inputs: tuple[TensorSpec, ...]
     classes: tuple[str, ...]
-    preprocessing: ImagePreprocessing | TextPreprocessing | None
+    preprocessing: ImagePreprocessing | SeriesPreprocessing | TextPreprocessing | None
     splits: dict[str, Split]
     target_scale: tuple[float, float] | None = None
     latents: tuple[str, ...] = ()
@@ -160,3 +163,25 @@ def split_samples(samples: Array, labels: Array, sizes: dict[str, int], input_na
         start += size
         splits[name] = Split(name, {input_name: samples[chosen]}, kept[chosen])
     return splits
+
+
+def cut_by_class(labels: Array) -> dict[str, Array]:
+    """Cut a published training split into train, calibration and validation, each class by the same shares.
+
+    Args:
+        labels: int64 (n,).
+
+    Returns:
+        Split -> indices, in ascending order; the same on every machine.
+    """
+    rng = np.random.default_rng(SPLIT_SEED)
+    parts: dict[str, list[Array]] = {name: [] for name in ("train", *_SHARES)}
+    for label in np.unique(labels):
+        left = rng.permutation(np.flatnonzero(labels == label))
+        total = len(left)
+        for name, share in _SHARES.items():
+            count = max(1, round(share * total))
+            parts[name].append(left[:count])
+            left = left[count:]
+        parts["train"].append(left)
+    return {name: np.sort(np.concatenate(found)) for name, found in parts.items()}

@@ -1,7 +1,11 @@
-"""A data set of the user's own: an .npz with one array of samples and `labels`, split here."""
+"""A data set of the user's own: an .npz with one array of samples and `labels`, split here.
+
+Series are an array `series` (n, time, channels), with `lengths` (n,) beside it where they end before the last step.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,7 @@ from edgekit.specs import Array, TensorSpec
 # Shares of the samples, in the order in which they are cut off; the rest is for training.
 _SHARES = {"test": 0.15, "validation": 0.1, "calibration": 0.1}
 _LEAST = 20
+_SERIES, _LENGTHS = "series", "lengths"
 
 
 # What the samples of a task must lie in.
@@ -50,26 +55,46 @@ def load(path: Path, task: str = "classification") -> DataSet:
             f"got {samples.min():g}..{samples.max():g}"
         )
     labels = _labels(whole, task, path)
-    spec = TensorSpec(name, "float32", ("batch", *samples.shape[1:]))
-    Split(str(path), {name: samples}, labels).matched([spec])
+    inputs = _inputs(name, samples, whole)
+    matched = Split(str(path), {**whole.arrays, name: samples}, labels).matched(inputs)
     sizes = {split: max(1, int(share * len(samples))) for split, share in _SHARES.items()}
     sizes["train"] = len(samples) - sum(sizes.values())
     splits = split_samples(samples, labels, sizes, name)
-    return DataSet(str(path), task, (spec,), _classes(labels, task), None, splits, _target_scale(splits, task))
+    if _LENGTHS in matched.arrays:
+        ends = split_samples(matched.arrays[_LENGTHS], labels, sizes, _LENGTHS)
+        splits = {k: replace(v, arrays={**v.arrays, **ends[k].arrays}) for k, v in splits.items()}
+    return DataSet(str(path), task, inputs, _classes(labels, task), None, splits, _target_scale(splits, task))
+
+
+def _inputs(name: str, samples: Array, whole: Split) -> tuple[TensorSpec, ...]:
+    """What the model takes: series of any number of steps where the array is called so, samples of one shape else."""
+    if name != _SERIES:
+        return (TensorSpec(name, "float32", ("batch", *samples.shape[1:])),)
+    series = TensorSpec(name, "float32", ("batch", "time", *samples.shape[2:]))
+    return (series, TensorSpec(_LENGTHS, "int64", ("batch",))) if _LENGTHS in whole.arrays else (series,)
 
 
 def _tasks(path: Path) -> tuple[str, ...]:
     """What its labels are for comes first; a file that is not there is told of later, by what loads it."""
     labels = load_npz(path).labels if path.is_file() else None
+    if labels is not None and labels.dtype.kind == "i" and labels.ndim == 2:
+        return ("step-classification", "regression")
     if labels is None or labels.dtype.kind in "iub":
         return ("classification", "reconstruction", "generation")
     return ("regression", "reconstruction", "generation")
 
 
 def _samples(whole: Split, path: Path) -> tuple[str, Array]:
-    if len(whole.arrays) != 1:
+    lengths = {_LENGTHS} if _SERIES in whole.arrays else set()
+    names = [name for name in whole.arrays if name not in lengths]
+    if len(names) != 1:
         raise DataError(f"data {path} needs exactly one array beside `labels`, got {', '.join(whole.arrays) or 'none'}")
-    name, samples = next(iter(whole.arrays.items()))
+    name, samples = names[0], whole.arrays[names[0]]
+    ends = whole.arrays.get(_LENGTHS, np.empty(0))
+    if name == _SERIES and ends.ndim != 1:
+        raise DataError(f"data {path}: array 'lengths' must be (n,), got {ends.shape}")
+    if name == _SERIES and samples.ndim != 3:
+        raise DataError(f"data {path}: array 'series' must be (n, time, channels), got {samples.shape}")
     if samples.dtype.kind not in "fiub":
         raise DataError(f"data {path}: array {name!r} must hold numbers, got dtype {samples.dtype}")
     if len(samples) < _LEAST:
@@ -84,7 +109,21 @@ def _labels(whole: Split, task: str, path: Path) -> Array:
         return np.zeros(len(whole), np.int64)
     if whole.labels is None:
         raise DataError(f"data {path} has no labels; training needs an array `labels` with one class number a sample")
+    if task == "step-classification":
+        return _step_labels(whole.labels, next(iter(whole.arrays.values())), path)
     return _class_numbers(whole.labels, path) if task == "classification" else _numbers(whole.labels, path)
+
+
+def _step_labels(labels: Array, samples: Array, path: Path) -> Array:
+    """Class numbers (n, time), negative for steps that have none."""
+    if labels.dtype.kind != "i" or labels.shape != samples.shape[:2]:
+        raise DataError(
+            f"data {path}: labels of steps must be integers of shape {samples.shape[:2]}, one a step and negative for "
+            f"none, got {labels.dtype} {labels.shape}"
+        )
+    if not 0 <= labels.max() < labels.size:
+        raise DataError(f"data {path}: labels must count the classes from 0 on, got {labels.max()} at most")
+    return labels.astype(np.int64)
 
 
 def _numbers(labels: Array, path: Path) -> Array:
@@ -99,7 +138,7 @@ def _numbers(labels: Array, path: Path) -> Array:
 def _classes(labels: Array, task: str) -> tuple[str, ...]:
     if task == "regression":
         return tuple(f"target{i}" for i in range(labels[0].size))
-    return tuple(str(c) for c in range(int(labels.max()) + 1)) if task == "classification" else ()
+    return tuple(str(c) for c in range(int(labels.max()) + 1)) if task.endswith("classification") else ()
 
 
 def _target_scale(splits: dict[str, Split], task: str) -> tuple[float, float] | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.data.series import check_lengths
 from edgekit.errors import DataError
 from edgekit.specs import Array, Feeds, TensorSpec
 
@@ -71,7 +72,10 @@ class Split:
         if self.labels is not None and len(self.labels) != len(self):
             raise DataError(f"data {self.name!r}: {len(self.labels)} labels for {len(self)} samples")
         whole = any(arrays[s.name].ndim == s.rank + 1 for s in inputs) or (self.whole_feeds and not inputs)
-        return replace(self, arrays={s.name: self._checked(arrays[s.name], s) for s in inputs}, whole_feeds=whole)
+        checked = {s.name: self._checked(arrays[s.name], s) for s in inputs}
+        if not whole:
+            check_lengths(self.name, checked, inputs)
+        return replace(self, arrays=checked, whole_feeds=whole)
 
     def affordable(self, most: int, values: int) -> int:
         """How many samples hold at most so many values together: at least 1, at most `most`."""

@@ -18,6 +18,7 @@ from edgekit.errors import ExportError
 from edgekit.export.onnx_onnx import parse_fix
 from edgekit.export.parity import Case, Parity, check_parity, example_feeds, symbols
 from edgekit.files import replacing
+from edgekit.graph.constants import fold_constants
 from edgekit.graph.fix import fix_inputs
 from edgekit.graph.scopes import opset_of
 from edgekit.graph.write import accept, save
@@ -86,6 +87,7 @@ def export_onnx(
             f"opset {chosen} cannot be had: ONNX Runtime {target_ort or 'as installed'} loads 7 to {ceiling.opset}"
         )
     proto, exporter, reason = _export(model, chosen)
+    fold_constants(proto)  # exporters leave what is made of large weights alone to be computed in every session
     proto.ir_version = min(proto.ir_version, ceiling.ir_version)
     annotate(proto, _facts(model.card))
     if fix:

@@ -4,13 +4,18 @@ from edgekit.families.cnn import CNN
 from edgekit.families.family import Family, Part
 from edgekit.families.gan import GAN
 from edgekit.families.gpt import GPT
+from edgekit.families.gru import GRU
+from edgekit.families.lstm import LSTM
 from edgekit.families.mlp import MLP
 from edgekit.families.resnet import RESNET
+from edgekit.families.rnn import RNN
 from edgekit.families.transformer import TRANSFORMER
 from edgekit.families.vae import VAE
 from edgekit.families.vgg import VGG
 from edgekit.families.vit import VIT
 
-FAMILIES: dict[str, Family] = {f.name: f for f in (MLP, CNN, RESNET, VGG, VIT, VAE, GAN, GPT, TRANSFORMER)}
+_IMAGES = (MLP, CNN, RESNET, VGG, VIT, VAE, GAN)
+_SEQUENCES = (RNN, GRU, LSTM, GPT, TRANSFORMER)
+FAMILIES: dict[str, Family] = {f.name: f for f in (*_IMAGES, *_SEQUENCES)}
 
 __all__ = ["FAMILIES", "Family", "Part"]

@@ -33,11 +33,13 @@ class Part:
         pick: The whole module -> the part.
         inputs: (inputs of the data, keyword arguments of the size) -> inputs of the part.
         outputs: Names of the graph's outputs; a function of the size's keyword arguments where it sets their number.
+        behind_task: Whether these come behind the outputs that the task names.
     """
 
     pick: Callable[[nn.Module], nn.Module]
     inputs: Callable[[Inputs, Mapping[str, Any]], Inputs]
     outputs: tuple[str, ...] | Callable[[Mapping[str, Any]], tuple[str, ...]]
+    behind_task: bool = False
 
     def output_names(self, size: Mapping[str, Any]) -> tuple[str, ...]:
         """Names of the graph's outputs, at a size."""

@@ -7,10 +7,11 @@ from edgekit.tasks.metric import Metric, MetricValue
 from edgekit.tasks.metrics import METRICS, find_metric
 from edgekit.tasks.reconstruction import RECONSTRUCTION
 from edgekit.tasks.regression import REGRESSION
+from edgekit.tasks.steps import STEP_CLASSIFICATION
 from edgekit.tasks.task import Task, TrainingBatch
 
 TASKS: dict[str, Task] = {
-    t.name: t for t in (CLASSIFICATION, REGRESSION, RECONSTRUCTION, GENERATION, LANGUAGE_MODELLING)
+    t.name: t for t in (CLASSIFICATION, REGRESSION, RECONSTRUCTION, GENERATION, LANGUAGE_MODELLING, STEP_CLASSIFICATION)
 }
 
 __all__ = ["METRICS", "TASKS", "Metric", "MetricValue", "Task", "TrainingBatch", "find_metric"]

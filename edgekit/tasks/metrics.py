@@ -11,6 +11,7 @@ from edgekit.tasks.metric import Metric
 from edgekit.tasks.reconstruction import ELBO, PIXEL_ERROR
 from edgekit.tasks.regression import R2, RMSE
 from edgekit.tasks.sequences import EDIT_DISTANCE, SEQUENCE_ACCURACY
+from edgekit.tasks.steps import STEP_ACCURACY
 
 _ALL = (
     TOP1,
@@ -29,6 +30,7 @@ _ALL = (
     KL,
     SEQUENCE_ACCURACY,
     EDIT_DISTANCE,
+    STEP_ACCURACY,
 )
 METRICS: dict[str, Metric] = {m.name: m for m in _ALL}
 

@@ -15,6 +15,7 @@ from edgekit.errors import MissingPackageError, ModelError, unknown
 from edgekit.families import FAMILIES
 from edgekit.files import replacing, sha256_of, write_json
 from edgekit.specs import Array, Feeds, TensorSpec
+from edgekit.tasks import TASKS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -113,8 +114,10 @@ class TrainedModel:
         if family is None or part not in parts:
             has = unknown("part", part, parts) if parts else f"it has no parts, got {part!r}; leave it out"
             raise ModelError(f"model of family {self.card.family!r}: {has}")
-        card = replace(self.card, part=part, outputs=parts[part].output_names(family.sizes[self.card.size]))
-        return TrainedModel(parts[part].pick(self.module), card)
+        chosen = parts[part]
+        before = TASKS[self.card.task].outputs if chosen.behind_task else ()
+        card = replace(self.card, part=part, outputs=(*before, *chosen.output_names(family.sizes[self.card.size])))
+        return TrainedModel(chosen.pick(self.module), card)
 
     def run(self, feeds: Feeds) -> list[Array]:
         """The outputs for one batch."""

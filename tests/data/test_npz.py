@@ -92,3 +92,65 @@ def test_fingerprint_follows_the_content_not_the_place(tmp_path: Path) -> None:
 def test_fingerprint_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"is not there; give an \.npz"):
         fingerprint(tmp_path / "no.npz")
+
+
+def series(n: int = 40) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(0).standard_normal((n, 6, 2)).astype(np.float32)
+
+
+def test_series_of_one_length_are_open_in_time(tmp_path: Path) -> None:
+    data = load(saved(tmp_path, series=series(), labels=np.arange(40) % 2))
+    assert [str(s) for s in data.inputs] == ["series: float32 batchxtimex2"]
+
+
+def test_series_and_their_lengths_stay_together(tmp_path: Path) -> None:
+    x, lengths = series(), np.arange(40, dtype=np.int32) % 6 + 1
+    data = load(saved(tmp_path, series=x, lengths=lengths, labels=np.arange(40) % 2))
+    assert [str(s) for s in data.inputs] == ["series: float32 batchxtimex2", "lengths: int64 batch"]
+    assert {name: len(split) for name, split in data.splits.items()} == {
+        "test": 6,
+        "validation": 4,
+        "calibration": 4,
+        "train": 26,
+    }
+    for split in data.splits.values():
+        for row, length in zip(split.arrays["series"], split.arrays["lengths"], strict=True):
+            assert lengths[int(np.flatnonzero((x == row).all(axis=(1, 2)))[0])] == length
+
+
+def test_labels_of_steps(tmp_path: Path) -> None:
+    labels = np.where(np.arange(6) < 4, np.arange(40)[:, None] % 3, -1)
+    path = saved(tmp_path, series=series(), labels=labels)
+    assert npz_source(path).tasks[0] == "step-classification"
+    data = load(path, "step-classification")
+    assert data.classes == ("0", "1", "2")
+    assert data.splits["train"].labels is not None
+    assert data.splits["train"].labels.shape == (26, 6)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (
+            {"lengths": np.full(40, 7)},
+            "sample 0 has length 7; lengths must lie in 1..6, the steps that the arrays have",
+        ),
+        ({"lengths": np.arange(40) % 6}, "sample 0 has length 0; lengths must lie in 1..6"),
+        ({"lengths": np.full(40, -1)}, "sample 0 has length -1; lengths must lie in 1..6"),
+        ({"lengths": np.full(39, 3)}, "arrays differ in their number of samples (series: 40, lengths: 39)"),
+        ({"lengths": np.full((40, 1), 3)}, "array 'lengths' must be (n,), got (40, 1)"),
+        ({"lengths": np.full(40, 2.5)}, "dtype float64 does not fit lengths: int64 batch"),
+        ({"series": series() * np.nan}, "input 'series': sample 0 holds NaN or Inf; remove or mend it"),
+        ({"series": series()[..., 0]}, "array 'series' must be (n, time, channels), got (40, 6)"),
+    ],
+)
+def test_series_that_are_none(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
+    said = refusal(saved(tmp_path, **{"series": series(), "labels": np.arange(40) % 2, **arrays}))
+    assert message in said
+    assert "\n" not in said
+
+
+def test_labels_that_are_not_one_a_step(tmp_path: Path) -> None:
+    path = saved(tmp_path, series=series(), labels=np.zeros((40, 5), int))
+    with pytest.raises(DataError, match=r"labels of steps must be integers of shape \(40, 6\), one a step"):
+        load(path, "step-classification")

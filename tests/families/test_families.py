@@ -21,13 +21,16 @@ DIGITS, CLOTHES, COLOUR = picture(1, 8, 8), picture(1, 28, 28), picture(3, 20, 1
 TEXT = (TensorSpec("ids", "int64", ("batch", "length"), 300),)
 PICTURES = ("cnn", "resnet", "vgg", "vit")
 NAMED = ("pico", "small", "base")
-CLASSIFIERS = [f.name for f in FAMILIES.values() if "classification" in f.tasks]
+SERIES = (TensorSpec("series", "float32", ("batch", "time", 12)),)
+RECURRENT = ("rnn", "gru", "lstm")
+CLASSIFIERS = [f.name for f in FAMILIES.values() if "classification" in f.tasks and f.name not in RECURRENT]
 SIZES = [(name, size) for name in CLASSIFIERS for size in FAMILIES[name].sizes]
 
 
 def make(family: str, size: str, inputs: tuple[TensorSpec, ...] = (), outputs: int = 10) -> nn.Module:
     """An untrained module that costs no memory: its weights are on torch's meta device."""
-    usual = TEXT if FAMILIES[family].tasks[0] == "language-modelling" else CLOTHES
+    reads_text = FAMILIES[family].tasks[0] == "language-modelling"
+    usual = TEXT if reads_text else SERIES if family in RECURRENT else CLOTHES
     with torch.device("meta"):
         return FAMILIES[family].make(size, inputs or usual, outputs)
 

@@ -12,7 +12,8 @@ import onnx
 import pytest
 
 from edgekit.data import fashion_mnist
-from edgekit.errors import BusyError, OutputError
+from edgekit.data.time_series import JAPANESE_VOWELS, locate
+from edgekit.errors import BusyError, DataError, OutputError
 from edgekit.evaluate import evaluate
 from edgekit.files import locked, sha256_of
 from edgekit.ort import Session
@@ -259,6 +260,13 @@ def test_pictures_can_be_switched_off(copy: Path, rerun: Rerun) -> None:
 _FASHION = fashion_mnist.DEBIAN / "t10k-images-idx3-ubyte.gz"
 
 
+def _require_series() -> None:
+    try:
+        locate(JAPANESE_VOWELS, "japanese-vowels")
+    except DataError as error:
+        pytest.skip(str(error))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list_recipes())
 def test_every_recipe_runs_at_pico_size(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,6 +274,8 @@ def test_every_recipe_runs_at_pico_size(name: str, tmp_path: Path, monkeypatch: 
     path = list_recipes()[name]
     if load_recipe(path).data == "fashion-mnist" and not _FASHION.exists():
         pytest.skip("Fashion-MNIST is not on this machine; apt-get install dataset-fashion-mnist")
+    if load_recipe(path).data == "japanese-vowels":
+        _require_series()
     quick = ["size=pico", "train.epochs=1", "train.batch_size=256", "bench.min_seconds=0.02", "bench.batch=[1]"]
     report = run_recipe(load_recipe(path, quick), tmp_path)
     assert [m.name for m in report.models] == ["base", *load_recipe(path).variants]
