@@ -50,7 +50,8 @@ def run_of(name: str, place: Path) -> RecipeRun:
     trained = json.loads((place / "steps" / "train.json").read_text(encoding="utf-8"))
     measured = (place / "steps" / "bench.json").stat().st_mtime
     date = datetime.fromtimestamp(measured, UTC).date().isoformat()
-    return RecipeRun(report, f"edgekit run {name}", date, trained["seconds"])
+    epochs = sum(epoch["seconds"] for epoch in report["training"].get("history", ()))  # of interrupted trainings too
+    return RecipeRun(report, f"edgekit run {name}", date, max(epochs, trained["seconds"]))
 
 
 if __name__ == "__main__":
