@@ -76,8 +76,8 @@ def _section(run: RecipeRun) -> list[str]:
 
 
 def _further(model: Mapping[str, Any]) -> str:
-    """The metrics beside the one that decides."""
+    """The metrics beside the one that decides; the base has no drift from itself."""
     quality = model["metric"]["test"]
-    drift = quality.get("drift")
+    drift = quality.get("drift") if model["name"] != "base" else None
     found = [*quality.get("also", {}).values(), *([drift, *drift.get("also", {}).values()] if drift else [])]
     return ", ".join(f"{m['name']} {percent_or_value(m['value'], m['unit'])}" for m in found)
