@@ -1,5 +1,6 @@
 """Model families. A new one: one module here, one line in FAMILIES, one recipe, one test."""
 
+from edgekit.families.bert import BERT
 from edgekit.families.cnn import CNN
 from edgekit.families.family import Family, Part
 from edgekit.families.gan import GAN
@@ -15,7 +16,7 @@ from edgekit.families.vgg import VGG
 from edgekit.families.vit import VIT
 
 _IMAGES = (MLP, CNN, RESNET, VGG, VIT, VAE, GAN)
-_SEQUENCES = (RNN, GRU, LSTM, GPT, TRANSFORMER)
+_SEQUENCES = (RNN, GRU, LSTM, BERT, GPT, TRANSFORMER)
 FAMILIES: dict[str, Family] = {f.name: f for f in (*_IMAGES, *_SEQUENCES)}
 
 __all__ = ["FAMILIES", "Family", "Part"]

@@ -15,6 +15,7 @@ from edgekit.families import FAMILIES
 from edgekit.load.builder import Builder, users_code
 from edgekit.load.mapping import WeightMapping
 from edgekit.load.match import Taken, load_into
+from edgekit.load.tokenizer import fits_vocabulary
 from edgekit.load.weights import read_weights
 from edgekit.specs import TensorSpec
 from edgekit.tasks import TASKS
@@ -124,6 +125,7 @@ def adapted(model: TrainedModel, data: DataSet, *, trains: bool) -> TrainedModel
         ModelError: if the data has more classes than the model gives.
         TrainingError: if a model that is to be trained has no last linear layer to replace.
     """
+    _require_its_tokeniser(model, data)
     card = replace(model.card, data=data.name, task=data.task)
     if data.preprocessing:
         card = replace(card, preprocessing=data.preprocessing.as_dict())
@@ -154,6 +156,18 @@ def adapted(model: TrainedModel, data: DataSet, *, trains: bool) -> TrainedModel
     named = card.classes if len(card.classes) == outputs else data.classes
     numbered = tuple(map(str, range(outputs)))
     return TrainedModel(model.module, replace(card, classes=named if len(named) == outputs else numbered))
+
+
+def _require_its_tokeniser(model: TrainedModel, data: DataSet) -> None:
+    """Refuse ids that another model's tokeniser made."""
+    wanted = {s.name: s.vocabulary for s in model.inputs}
+    for spec in data.inputs:
+        there = wanted.get(spec.name)
+        if spec.vocabulary and there and not fits_vocabulary(spec.vocabulary, there):
+            raise ModelError(
+                f"the tokeniser of {data.name} has {spec.vocabulary:,} tokens, and {model.card.family} has {there:,}: "
+                "it is of another model; give the model's own: `data: {name: …, tokenizer: DIRECTORY/tokenizer.json}`"
+            )
 
 
 def _count_outputs(model: TrainedModel) -> int:

@@ -18,6 +18,8 @@ def parse_inputs(texts: Sequence[str]) -> tuple[TensorSpec, ...]:
 
     >>> [str(s) for s in parse_inputs(["image=1x3x8x8", "ids=batchx16:int64"])]
     ['image: float32 batchx3x8x8', 'ids: int64 batchx16']
+    >>> str(parse_inputs(["ids=1xlength:int64"])[0])  # any length
+    'ids: int64 batchxlength'
 
     Raises:
         ModelError: for what cannot be read, or a name given twice.
@@ -42,6 +44,11 @@ def input_spec(name: str, shape: str, dtype: str = "float32") -> TensorSpec:
     if dtype not in DTYPES:
         raise ModelError(f"input {name!r}: {unknown('dtype', dtype, DTYPES)}")
     dims = shape.split("x") if not shape.startswith("batch") else ["1", *shape.removeprefix("batch").split("x")[1:]]
-    if not all(d.isdigit() and 0 < int(d) <= _LARGEST for d in dims):
+    if not all(_is_dim(d) for d in dims):
         raise ModelError(f"input {name!r}: {shape!r} is no shape of positive numbers; {_HOW}")
-    return TensorSpec(name, dtype, ("batch", *map(int, dims[1:])))
+    return TensorSpec(name, dtype, ("batch", *(int(d) if d.isdigit() else d for d in dims[1:])))
+
+
+def _is_dim(text: str) -> bool:
+    """A positive number, or the name of a dimension that stays open (without an x, which separates them)."""
+    return 0 < int(text) <= _LARGEST if text.isdigit() else re.fullmatch("[a-wyz_]+", text) is not None

@@ -27,8 +27,8 @@ _TOKENIZER_FILES = (
     "chat_template.jinja",
 )
 _OTHERS = ("generation_config.json", "preprocessor_config.json")
-# A vocabulary is mostly filled up to a multiple of 64 or 128; one that is far smaller belongs to another model.
-_FILLING, _FILLING_SHARE = 1024, 0.02
+# Tables are filled up to a multiple of 64 or 128, seldom by 2 %; what is larger belongs to another tokeniser.
+_FILLING, _FILLING_SHARE = 128, 0.02
 
 
 def companions(model: LanguageModel, staging: Path) -> list[Path]:
@@ -73,11 +73,20 @@ def check_tokenizer(model: LanguageModel, files: list[Path]) -> None:
             progress.warn(f"{model.directory} has no {TOKENIZER}: the export cannot be used on text without one")
         return
     size = vocabulary_size(file)
-    if not size <= wanted <= size + max(_FILLING, int(_FILLING_SHARE * size)):
+    if not fits_vocabulary(size, wanted):
         raise ModelError(
             f"{file} has {size} tokens and the model has {wanted}: it is the tokeniser of another model; put the right "
             "one there, or take it away"
         )
+
+
+def fits_vocabulary(size: int, wanted: int) -> bool:
+    """Whether a tokeniser of so many ids can be that of a model with so many.
+
+    >>> [fits_vocabulary(size, 30522) for size in (30522, 30523, 30400, 28996)]
+    [True, False, True, False]
+    """
+    return size <= wanted <= size + max(_FILLING, int(_FILLING_SHARE * size))
 
 
 def vocabulary_size(file: Path) -> int:

@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgekit import progress
 from edgekit.errors import ModelError, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".safetensors")
+SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".safetensors", ".npz")
 # Names under which training scripts store the weights beside their optimizer.
 _USUAL = ("state_dict", "model_state_dict", "model", "weights", "params")
 _SAFE = "torch.save(model.state_dict(), 'weights.pt'), or safetensors"
@@ -39,7 +41,7 @@ _DAMAGED = (
 
 
 def read_weights(path: Path, entry: str = "") -> dict[str, Tensor]:
-    """Read named tensors from a .safetensors or torch file.
+    """Read named tensors from a .safetensors, .npz or torch file.
 
     Args:
         path: The file; what it is follows from its content.
@@ -57,7 +59,21 @@ def read_weights(path: Path, entry: str = "") -> dict[str, Tensor]:
         return _read_safetensors(path)
     if path.suffix == ".safetensors":
         raise ModelError(f"{path} is no safetensors file{_looks_like(head)}; copy or download it again")
+    if path.suffix == ".npz":
+        return _read_npz(path)
     return _state_dict(_read_torch(path, head), path, entry)
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    """NumPy's archive of plain arrays; Python objects in it are never unpickled."""
+    import torch
+
+    _check_archive(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: torch.from_numpy(np.ascontiguousarray(archive[name])) for name in archive.files}
+    except (*_DAMAGED, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path} is damaged or no .npz of plain arrays ({_brief(error)}); save it again") from error
 
 
 def _head(path: Path) -> bytes:

@@ -3,6 +3,7 @@
 from edgekit.tasks.classification import CLASSIFICATION
 from edgekit.tasks.generation import GENERATION
 from edgekit.tasks.language import LANGUAGE_MODELLING
+from edgekit.tasks.masked_language import MASKED_LANGUAGE
 from edgekit.tasks.metric import Metric, MetricValue
 from edgekit.tasks.metrics import METRICS, find_metric
 from edgekit.tasks.reconstruction import RECONSTRUCTION
@@ -11,7 +12,16 @@ from edgekit.tasks.steps import STEP_CLASSIFICATION
 from edgekit.tasks.task import Task, TrainingBatch
 
 TASKS: dict[str, Task] = {
-    t.name: t for t in (CLASSIFICATION, REGRESSION, RECONSTRUCTION, GENERATION, LANGUAGE_MODELLING, STEP_CLASSIFICATION)
+    t.name: t
+    for t in (
+        CLASSIFICATION,
+        REGRESSION,
+        RECONSTRUCTION,
+        GENERATION,
+        LANGUAGE_MODELLING,
+        MASKED_LANGUAGE,
+        STEP_CLASSIFICATION,
+    )
 }
 
 __all__ = ["METRICS", "TASKS", "Metric", "MetricValue", "Task", "TrainingBatch", "find_metric"]

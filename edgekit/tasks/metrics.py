@@ -7,6 +7,7 @@ from edgekit.tasks.classification import CALIBRATION_ERROR, TOP1
 from edgekit.tasks.drift import SNR
 from edgekit.tasks.generation import FRECHET, PRECISION, RECALL
 from edgekit.tasks.language import BITS_PER_CHARACTER, KL, PERPLEXITY, TOKEN_AGREEMENT
+from edgekit.tasks.masked_language import MASKED_ACCURACY, NEXT_SENTENCE, UNIGRAM_ACCURACY
 from edgekit.tasks.metric import Metric
 from edgekit.tasks.reconstruction import ELBO, PIXEL_ERROR
 from edgekit.tasks.regression import R2, RMSE
@@ -31,6 +32,9 @@ _ALL = (
     SEQUENCE_ACCURACY,
     EDIT_DISTANCE,
     STEP_ACCURACY,
+    MASKED_ACCURACY,
+    UNIGRAM_ACCURACY,
+    NEXT_SENTENCE,
 )
 METRICS: dict[str, Metric] = {m.name: m for m in _ALL}
 

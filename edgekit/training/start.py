@@ -53,6 +53,8 @@ def starting_module(card: ModelCard, init: str | None, start: TrainedModel | Non
         return card.build()
     where = "the model to start from" if init is None else f"init: {init}"
     _require_same_kind(card, known.card, where)
+    if card.task != known.card.task and not card.architecture:
+        return _of_another_task(card, known, where)
     module = copy.deepcopy(known.module)
     if len(known.card.classes) != len(card.classes):
         name = replace_head(module, len(known.card.classes), len(card.classes))
@@ -139,6 +141,27 @@ def _require_same_kind(card: ModelCard, known: ModelCard, where: str) -> None:
             f"{where} is a {known.family}/{known.size}, but a {card.family}/{card.size} is to be trained; "
             f"ask for family {known.family!r} and size {known.size!r}"
         )
+
+
+def _of_another_task(card: ModelCard, known: TrainedModel, where: str) -> nn.Module:
+    """A new module with the weights that both tasks have; its own head starts anew."""
+    module, there = card.build(), known.module.state_dict()
+    wanted = module.state_dict()
+    common = [name for name in wanted if name in there]
+    wrong = [
+        f"{n} {tuple(there[n].shape)} for {tuple(wanted[n].shape)}" for n in common if there[n].shape != wanted[n].shape
+    ]
+    if wrong or not common:
+        raise TrainingError(
+            f"{where} does not fit {card.data}: {'; '.join(wrong) or 'they share no weights'}; start from a model of "
+            "the same inputs (for text: the same tokeniser)"
+        )
+    module.load_state_dict({**wanted, **{name: there[name] for name in common}})
+    new = ", ".join(name for name in wanted if name not in there) or "nothing"
+    progress.note(
+        f"{where} was trained for {known.card.task}: {len(common)} of {len(wanted)} weights are taken; new: {new}"
+    )
+    return module
 
 
 def _require_same_shapes(card: ModelCard, module: nn.Module, where: str) -> None:

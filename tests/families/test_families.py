@@ -9,6 +9,7 @@ from torch import nn
 
 from edgekit.errors import RecipeError
 from edgekit.families import FAMILIES
+from edgekit.families.bert import pretraining_inputs
 from edgekit.specs import TensorSpec
 from edgekit.tasks import TASKS
 
@@ -19,18 +20,18 @@ def picture(channels: int, height: int, width: int) -> tuple[TensorSpec, ...]:
 
 DIGITS, CLOTHES, COLOUR = picture(1, 8, 8), picture(1, 28, 28), picture(3, 20, 12)
 TEXT = (TensorSpec("ids", "int64", ("batch", "length"), 300),)
+OF_TASK = {"language-modelling": TEXT, "masked-language-modelling": pretraining_inputs(300)}
 PICTURES = ("cnn", "resnet", "vgg", "vit")
 NAMED = ("pico", "small", "base")
 SERIES = (TensorSpec("series", "float32", ("batch", "time", 12)),)
 RECURRENT = ("rnn", "gru", "lstm")
-CLASSIFIERS = [f.name for f in FAMILIES.values() if "classification" in f.tasks and f.name not in RECURRENT]
+CLASSIFIERS = [f.name for f in FAMILIES.values() if f.tasks[0] == "classification" and f.name not in RECURRENT]
 SIZES = [(name, size) for name in CLASSIFIERS for size in FAMILIES[name].sizes]
 
 
 def make(family: str, size: str, inputs: tuple[TensorSpec, ...] = (), outputs: int = 10) -> nn.Module:
     """An untrained module that costs no memory: its weights are on torch's meta device."""
-    reads_text = FAMILIES[family].tasks[0] == "language-modelling"
-    usual = TEXT if reads_text else SERIES if family in RECURRENT else CLOTHES
+    usual = SERIES if family in RECURRENT else OF_TASK.get(FAMILIES[family].tasks[0], CLOTHES)
     with torch.device("meta"):
         return FAMILIES[family].make(size, inputs or usual, outputs)
 

@@ -21,7 +21,7 @@ CLOTHES = (TensorSpec("image", "float32", ("batch", 1, 28, 28)),)
 PICOS = [
     (f.name, size)
     for f in FAMILIES.values()
-    if "classification" in f.tasks and "quantize: static" not in f.refuses
+    if f.tasks[0] == "classification" and "quantize: static" not in f.refuses
     for size in f.sizes
     if size.startswith("pico")
 ]

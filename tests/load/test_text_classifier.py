@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,15 @@ def test_more_classes_than_the_model_has(saved: Path, tmp_path: Path) -> None:
     assert start.run(mails("test", 2).arrays)[0].shape == (2, 3)
     save_checkpoint(start, tmp_path / "c", {})
     assert open_checkpoint(tmp_path / "c").run(mails("test", 2).arrays)[0].shape == (2, 3)
+
+
+def test_data_of_another_tokeniser_is_refused(saved: Path) -> None:
+    model = loaded(saved / "bert-classes")
+    other = replace(data_set(model), inputs=(replace(model.inputs[0], vocabulary=4096), model.inputs[1]))
+    with pytest.raises(
+        ModelError, match="the tokeniser of mails has 4,096 tokens, and hf:bert has 50: it is of another"
+    ):
+        adapted(model, other, trains=True)
 
 
 def test_a_model_that_writes_text_is_no_classifier(saved: Path) -> None:

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -137,3 +138,15 @@ def test_torch_files_without_named_tensors(tmp_path: Path) -> None:
     assert "holds no named tensors but a mapping of epoch" in refusal(tmp_path / "c.pth")
     torch.save(torch.ones(3), tmp_path / "t.pth")
     assert "holds no named tensors but a Tensor" in refusal(tmp_path / "t.pth")
+
+
+def test_numpy_archives(tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", weight=np.arange(6.0).reshape(2, 3))
+    assert read_weights(tmp_path / "w.npz")["weight"][1, 2] == 5
+    np.savez(tmp_path / "objects.npz", weight=np.array([Bomb(tmp_path / "touched")], dtype=object))
+    assert "is damaged or no .npz of plain arrays (Object arrays cannot be loaded" in refusal(tmp_path / "objects.npz")
+    assert not (tmp_path / "touched").exists()
+    np.savez_compressed(tmp_path / "packed.npz", weight=np.zeros(100_000))
+    assert "is compressed" in refusal(tmp_path / "packed.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "w.npz").read_bytes()[:-30])
+    assert "is cut short or damaged" in refusal(tmp_path / "cut.npz")

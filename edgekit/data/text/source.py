@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.data.dataset import DataSet, DataSource
+from edgekit.data.dataset import SPLIT_SEED, DataSet, DataSource
+from edgekit.data.pretraining import pretraining_split
 from edgekit.data.split import Split
 from edgekit.data.text import fortunes, spam_assassin
 from edgekit.data.text.config import TextConfig
@@ -20,6 +21,9 @@ from edgekit.specs import TensorSpec
 
 LANGUAGE_MODELLING = "language-modelling"
 CLASSIFICATION = "classification"
+MASKED_LANGUAGE = "masked-language-modelling"
+# Other pairs and masks of the same texts, in the place of drawing them anew in each epoch.
+_COPIES = 8
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def text_source(config: TextConfig) -> DataSource:
     corpus = _corpus_of(config)
     return DataSource(
         name=config.source,
-        tasks=(CLASSIFICATION, LANGUAGE_MODELLING) if corpus.labelled else (LANGUAGE_MODELLING,),
+        tasks=((CLASSIFICATION,) if corpus.labelled else ()) + (LANGUAGE_MODELLING, MASKED_LANGUAGE),
         summary=corpus.summary,
         licence=corpus.licence,
         load=lambda place, task: load(corpus, config, task, place=place),
@@ -136,7 +140,8 @@ def load(
         name=config.source,
         task=task,
         inputs=tuple(
-            TensorSpec(n, "int64", ("batch", "length"), known.vocabulary if n == "ids" else None) for n in train.arrays
+            TensorSpec(n, "int64", ("batch", "length"), {"ids": known.vocabulary, "segments": 2}.get(n))
+            for n in train.arrays
         ),
         classes=splits["train"].classes if task == CLASSIFICATION else (),
         preprocessing=prepared,
@@ -161,10 +166,19 @@ def _classification(part: Corpus, prepared: TextPreprocessing, name: str) -> Spl
     return Split(name, prepared.padded(part.texts, f"{part.name!r}, split {name}"), part.labels)
 
 
+def _masked_language(part: Corpus, prepared: TextPreprocessing, name: str) -> Split:
+    """Pairs with masked tokens; those of the training split several times over."""
+    encoded = prepared.tokenizer.encode(part.texts)
+    copies = _COPIES if name == "train" else 1
+    special = prepared.tokenizer.special_tokens()
+    return pretraining_split(name, encoded, special, prepared.length, seed=SPLIT_SEED, copies=copies)
+
+
 # What each task is given of one split.
 TASK_ARRAYS: dict[str, Callable[[Corpus, TextPreprocessing, str], Split]] = {
     LANGUAGE_MODELLING: _language_modelling,
     CLASSIFICATION: _classification,
+    MASKED_LANGUAGE: _masked_language,
 }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.data.pretraining import SpecialTokens
 from edgekit.errors import DataError, MissingPackageError
 from edgekit.specs import Array
 
@@ -98,6 +99,22 @@ class TextTokenizer:
             if number is not None:
                 counts[number] = 1
         return counts
+
+    def special_tokens(self) -> SpecialTokens:
+        """The tokens that pretraining by masks needs.
+
+        Raises:
+            DataError: if the tokeniser lacks one; WordPiece has them all.
+        """
+        names = {"first": "[CLS]", "separator": "[SEP]", "mask": "[MASK]", "pad": "[PAD]"}
+        found = {key: self.raw.token_to_id(token) for key, token in names.items()}
+        lacking = [names[key] for key, number in found.items() if number is None]
+        if lacking:
+            raise DataError(
+                f"the tokeniser has no {', '.join(lacking)}, which masked-language modelling needs; set "
+                "`tokenizer: wordpiece`"
+            )
+        return SpecialTokens(vocabulary=self.vocabulary, **found)
 
     def _first(self, names: Sequence[str]) -> int | None:
         found = (self.raw.token_to_id(name) for name in names)

@@ -86,7 +86,7 @@ def test_an_empty_text() -> None:
 
 def test_a_text_file_is_data_to_model(novel: Path) -> None:
     source = resolve_source(f"{{file: {novel}, tokenizer: bytes, length: 16}}")
-    assert source.tasks == ("language-modelling",)
+    assert source.tasks == ("language-modelling", "masked-language-modelling")
     data = source.load(None, "language-modelling")
     assert (str(data.inputs[0]), data.inputs[0].vocabulary) == ("ids: int64 batchxlength", 257)
     test = data.splits["test"]
@@ -100,7 +100,7 @@ def test_a_text_file_is_data_to_model(novel: Path) -> None:
 
 def test_a_table_is_data_to_classify(mails: Path) -> None:
     source = resolve_source(TextConfig(file=str(mails), text="body", label="kind", vocabulary=300, truncate=True))
-    assert source.tasks == ("classification", "language-modelling")
+    assert source.tasks == ("classification", "language-modelling", "masked-language-modelling")
     data = source.load(None, "classification")
     assert [s.name for s in data.inputs] == ["ids", "mask"]
     assert data.classes == ("ham", "spam")
