@@ -146,5 +146,6 @@ def _save_tokenizer(model: LanguageModel, staging: Path) -> None:
                 model.directory, gguf_file=model.source.name, local_files_only=True
             )
             tokenizer.save_pretrained(staging)
+            (staging / "tokenizer.model").unlink(missing_ok=True)  # it would be the whole .gguf file under another name
     except LOADING_ERRORS as error:
         raise ModelError(f"{model.source} holds no tokeniser that can be used: {brief(error)}") from error
