@@ -92,7 +92,7 @@ def _pairs(
         other = row if follows[row] else int(others[row])
         first, second = piece[: cuts[row]], pieces[other][cuts[other] :]
         second = second[: length - _AROUND - len(first)]
-        pair = [[special.first], first, [special.separator], second, [special.separator]]
+        pair = [np.array([special.first]), first, np.array([special.separator]), second, np.array([special.separator])]
         filled = len(first) + len(second) + _AROUND
         ids[row, :filled], mask[row, :filled] = np.concatenate(pair), 1
         segments[row, len(first) + 2 : filled] = 1

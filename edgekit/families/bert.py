@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import RecipeError
@@ -56,7 +56,7 @@ def build_bert(
             f"{', '.join(map(str, inputs))}; choose other data or another family (`edgekit list families`)"
         )
     encoder = Encoder(vocabulary, width, depth, heads, positions, dropout)
-    heads_of = {
+    heads_of: dict[str, Callable[[], nn.Module]] = {
         "masked-language-modelling": lambda: Pretraining(encoder, width),
         "classification": lambda: Classifier(encoder, width, outputs, dropout),
         "step-classification": lambda: TokenClassifier(encoder, width, outputs, dropout),
@@ -97,7 +97,7 @@ BERT = Family(
     name="bert",
     summary="bidirectional encoder of text: masked tokens and next sentences, then classes of texts or tokens",
     paper="Devlin et al. 2018, arXiv:1810.04805; sentence embeddings: arXiv:1908.10084",
-    tasks=("masked-language-modelling", "classification"),
+    tasks=("masked-language-modelling", "classification", "step-classification"),
     sizes={
         "pico": {"width": 32, "depth": 2, "heads": 2, "positions": 128},
         "small": {"width": 128, "depth": 4, "heads": 4, "positions": 256, "dropout": 0.1},

@@ -55,7 +55,7 @@ def test_every_mistake_is_reported_at_once_in_the_order_of_the_file(refused: Cal
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("family: cn", "family: unknown family 'cn'; did you mean 'cnn'? allowed: cnn, "),
+        ("family: cn", "family: unknown family 'cn'; did you mean 'cnn'? allowed: bert, cnn, "),
         (
             "size: pic",
             f"size: unknown size of family 'cnn' 'pic'; did you mean 'pico'? allowed: {SIZES}",

@@ -33,8 +33,8 @@ def refused(tmp_path: Path, text: str) -> list[str]:
         ("model: {family: cn, weights: b}\n", "r.yaml:3: model.family: unknown family 'cn'; did you mean 'cnn'?"),
         ("model: {builder: a:b, task: sorting}\n", "r.yaml:3: model.task: unknown task 'sorting'"),
         (
-            "model:\n  builder: a:b\n  inputs: {image: 1xtwo}\n",
-            "r.yaml:5: model.inputs: input 'image': '1xtwo' is no shape of positive numbers",
+            "model:\n  builder: a:b\n  inputs: {image: 1x-2}\n",
+            "r.yaml:5: model.inputs: input 'image': '1x-2' is no shape of positive numbers",
         ),
         (
             "model:\n  family: cnn\n  weights: b\n  mapping:\n    strip: 3\n",
