@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from edgekit.tasks.metric import Z_95, Metric, MetricValue, jackknife, summarise
 
 BATCH = 64
 BATCH_VALUES = 1 << 19  # of the inputs; a batch of large samples holds fewer of them
+BATCH_ANSWERS = 1 << 25  # values of the outputs of a batch
 
 
 class Runner(Protocol):
@@ -45,18 +47,42 @@ def scores(runner: Runner, split: Split, metric: Metric, *, batch: int = BATCH) 
     return scores_of(runner, split, [metric], batch=batch)[metric.name]
 
 
-def scores_of(runner: Runner, split: Split, metrics: Sequence[Metric], *, batch: int = BATCH) -> dict[str, Array]:
-    """The scores of several metrics from one pass over the data, by name."""
+def scores_of(
+    runner: Runner,
+    split: Split,
+    metrics: Sequence[Metric],
+    *,
+    batch: int = BATCH,
+    reference: Runner | None = None,
+    drifts: Sequence[Metric] = (),
+) -> dict[str, Array]:
+    """The scores of several metrics from one pass over the data, by name.
+
+    Args:
+        runner: Who answers.
+        split: What it is asked.
+        metrics: Judge its answers by the labels.
+        batch: Most samples at once.
+        reference: Whose first output takes the place of the labels for `drifts`; may be the runner itself.
+        drifts: Metrics that compare two outputs, such as "snr".
+
+    Raises:
+        DataError: if the data does not fit the model or a metric, or labels are missing.
+    """
     for metric in metrics:
         if metric.needs_labels and split.labels is None:
             raise DataError(
                 f"data {split.name!r} has no labels, and metric {metric.name!r} needs them; add an array `labels`"
             )
-    found: dict[str, list[Array]] = {metric.name: [] for metric in metrics}
+    found: dict[str, list[Array]] = {metric.name: [] for metric in (*metrics, *drifts)}
     for part, outputs in _answers(runner, split, batch):
         feeds = {k: _head(v, part.n) for k, v in part.feeds.items()}
         for metric in metrics:
             found[metric.name].append(metric.score(outputs, part.labels, feeds))
+        if drifts:
+            wanted = outputs[0] if reference in (None, runner) else _head(reference.run(part.feeds)[0], part.n)
+            for metric in drifts:
+                found[metric.name].append(metric.score(outputs, wanted, feeds))
     return {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in found.items()}
 
 
@@ -70,29 +96,30 @@ def drift(reference: Runner, candidate: Runner, split: Split, metric: Metric, *,
         metric: Compares two outputs, such as "snr".
         batch: Most samples at once.
     """
-    return drifts(reference, candidate, split, [metric], batch=batch)[metric.name]
-
-
-def drifts(
-    reference: Runner, candidate: Runner, split: Split, metrics: Sequence[Metric], *, batch: int = BATCH
-) -> dict[str, MetricValue]:
-    """Several drifts from one pass over the data, by name."""
-    found: dict[str, list[Array]] = {metric.name: [] for metric in metrics}
-    for part, wanted in _answers(reference, split, batch):
-        outputs = [_head(o, part.n) for o in candidate.run(part.feeds)]
-        feeds = {k: _head(v, part.n) for k, v in part.feeds.items()}
-        for metric in metrics:
-            found[metric.name].append(metric.score(outputs, wanted[0], feeds))
-    return {metric.name: summarise(metric, np.concatenate(found[metric.name])) for metric in metrics}
+    found = scores_of(candidate, split, [], batch=batch, reference=reference, drifts=[metric])
+    return summarise(metric, found[metric.name])
 
 
 def _answers(runner: Runner, split: Split, batch: int) -> Iterator[tuple[Batch, list[Array]]]:
     """Each batch of a split with the outputs of its real samples."""
     data = split.matched(runner.inputs)
-    batch = data.affordable(batch, BATCH_VALUES)
+    batch = min(data.affordable(batch, BATCH_VALUES), _affordable_answers(runner, data))
     total = -(-len(data) // batch)
     for part in track(data.batches(runner.inputs, batch), f"evaluate {split.name}", total=total):
         yield part, [_head(o, part.n) for o in runner.run(part.feeds)]
+
+
+def _affordable_answers(runner: Runner, data: Split) -> int:
+    """How many samples are answered in at most so many values: logits of a language model are many a token."""
+    outputs: Sequence[TensorSpec] = getattr(runner, "outputs", ())
+    dims = {
+        str(dim): size
+        for spec in runner.inputs
+        if not data.whole_feeds
+        for dim, size in zip(spec.shape[1:], data.arrays[spec.name].shape[1:], strict=True)
+    }
+    values = sum(prod(d if isinstance(d, int) else dims.get(d, 1) for d in o.shape[1:]) for o in outputs)
+    return max(1, BATCH_ANSWERS // max(1, values))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ class BenchConfig(BaseModel):
     batch: list[PositiveInt] = Field(default=[1], min_length=1)
     threads: Annotated[PositiveInt | None, Field(description="by default what affinity and cgroup allow")] = None
     min_seconds: Annotated[float, Field(gt=0, description="measuring time of each model and batch")] = 1.0
+    generate: Annotated[int, Field(ge=2, description="tokens that language models with a cache write")] = 32
 
     @field_validator("providers")
     @classmethod

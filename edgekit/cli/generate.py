@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgekit.cli.command import command, emit, json_wanted
+
+if TYPE_CHECKING:
+    from edgekit.generate import SessionModel
 
 
 def register(app: typer.Typer) -> None:
@@ -39,12 +42,27 @@ def generate(
     request = Request(prompt, max_tokens, stop or (), sampling)
     if json_wanted():
         done = write(language, known, request)
-        emit({"model": str(model), "prompt": prompt, "has_cache": language.has_cache, **done.as_dict()})
+        emit({"model": str(model), "prompt": prompt, **done.as_dict(), **_memory(language)})
         return
     typer.echo(prompt, nl=False)
     done = write(language, known, request, lambda piece: typer.echo(piece, nl=False))
     typer.echo()
     speed = "" if done.tokens_per_second is None else f", then {done.tokens_per_second:.1f} tokens/s"
-    memory = f"cache {done.cache_bytes / 1e6:.2f} MB" if language.has_cache else "no cache"
+    memory = f"cache {done.cache_bytes / 1e6:.2f} MB{_at_most(language)}" if language.has_cache else "no cache"
     counted = f"{done.prompt_tokens} + {done.tokens} tokens ({done.stopped})"
     note(f"{counted}; first after {done.first_token_ms:.1f} ms{speed}; {memory}")
+
+
+def _memory(model: SessionModel) -> dict[str, Any]:
+    """What it remembers a token, and at its longest."""
+    longest = model.longest
+    return {
+        "has_cache": model.has_cache,
+        "cache_bytes_per_token": model.cache_bytes_per_token,
+        "longest": longest,
+        "longest_cache_bytes": None if longest is None else model.bytes_at(longest),
+    }
+
+
+def _at_most(model: SessionModel) -> str:
+    return "" if model.longest is None else f" of {model.bytes_at(model.longest) / 1e6:.2f} MB at the longest"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from edgekit.judge import bind_judge
 from edgekit.ort import Session
 from edgekit.pictures import Pictures, Subject, gather
 from edgekit.specs import Array
-from edgekit.tasks import Metric
+from edgekit.tasks import Metric, MetricValue, find_metric
 from edgekit.tasks.classification import CALIBRATION_ERROR, TOP1
+from edgekit.tasks.language import LANGUAGE_MODELLING
 from edgekit.tasks.metric import summarise
 
 Scores = Mapping[str, Array]
@@ -42,9 +44,12 @@ def compare_models(models: Sequence[Path], request: CompareRequest) -> ModelComp
     material = load_material(request.data, request.split, models[0], next(iter(sessions.values())))
     metric = metric_for(material, request.metric)
     metric = bind_judge(metric, request.judge or request.data) if metric else None
-    scores = {name: _scores(session, material.split, metric) for name, session in sessions.items()}
+    further = _further(material, metric)
+    scores = _all_scores(sessions, material, metric, further)
     latency, notes = _latency(named, material.split, request) if request.latency else ({}, ())
-    compared = _compared(named, metric, scores, _agreements(sessions, material.split), latency)
+    agreements = _agreements(sessions, material.split) if not further else _token_agreements(scores)
+    compared = _compared(named, metric, scores, agreements, latency)
+    compared = tuple(replace(c, also=_also(scores[c.name], further, c.name == compared[0].name)) for c in compared)
     answers = {name: s[CALIBRATION_ERROR.name] for name, s in scores.items()} if metric is TOP1 else {}
     return ModelComparison(
         request=request,
@@ -71,10 +76,39 @@ def short_names(models: Sequence[Path]) -> dict[str, Path]:
     return {s if stems.count(s) == 1 else str(m): m for s, m in zip(stems, models, strict=True)}
 
 
-def _scores(session: Session, split: Split, metric: Metric | None) -> Scores:
-    """Of the metric, and of a classification also how sure each answer is."""
+def _further(material: Material, metric: Metric | None) -> tuple[Metric, ...]:
+    """What is told of language models beside the metric and the agreement: of their answers, never of their caches."""
+    if material.task != LANGUAGE_MODELLING.name:
+        return ()
+    names = [*LANGUAGE_MODELLING.also, *LANGUAGE_MODELLING.further_drift]
+    return tuple(find_metric(name) for name in names if metric is None or name != metric.name)
+
+
+def _all_scores(
+    sessions: Mapping[str, Session], material: Material, metric: Metric | None, further: Sequence[Metric]
+) -> dict[str, Scores]:
+    """Of the metric and what goes with it: how sure a class is, how far a text is from the first model's."""
+    drifts = [find_metric(n) for n in (LANGUAGE_MODELLING.drift, *LANGUAGE_MODELLING.further_drift)] if further else []
     metrics = [] if metric is None else [metric, CALIBRATION_ERROR] if metric is TOP1 else [metric]
-    return scores_of(session, split, metrics) if metrics else {}
+    metrics += [m for m in further if m not in drifts]
+    if not metrics:
+        return {name: {} for name in sessions}
+    first = next(iter(sessions.values()))
+    return {
+        name: scores_of(session, material.split, metrics, reference=first, drifts=drifts)
+        for name, session in sessions.items()
+    }
+
+
+def _token_agreements(scores: Mapping[str, Scores]) -> dict[str, MetricValue]:
+    metric = find_metric(LANGUAGE_MODELLING.drift)
+    return {name: summarise(metric, found[metric.name]) for name, found in list(scores.items())[1:]}
+
+
+def _also(scores: Scores, further: Sequence[Metric], is_first: bool) -> dict[str, MetricValue]:
+    """The further metrics of one model; the first has no distance from itself."""
+    told = [m for m in further if not (is_first and m.name in LANGUAGE_MODELLING.further_drift)]
+    return {m.name: summarise(m, scores[m.name]) for m in told}
 
 
 def _agreements(sessions: Mapping[str, Session], split: Split) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +50,7 @@ class ComparedModel:
         drop: How much worse than the first, with the interval of the paired difference; None for the first.
         agreement: How far it gives the first one's answers; None for the first.
         latency: Median and speed-up over the first, as `bench --compare --json` says them; None where not measured.
+        also: Further metrics by name, such as the perplexity of a language model.
     """
 
     name: str
@@ -60,11 +62,13 @@ class ComparedModel:
     drop: Drop | None
     agreement: MetricValue | None
     latency: dict[str, Any] | None = None
+    also: Mapping[str, MetricValue] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON writes it."""
         records = {key: getattr(self, key) for key in ("metric", "drop", "agreement")}
-        return {**vars(self), **{key: value and value.as_dict() for key, value in records.items()}}
+        told = {key: value and value.as_dict() for key, value in records.items()}
+        return {**vars(self), **told, "also": {name: value.as_dict() for name, value in self.also.items()}}
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class SessionModel:
                 f"{', '.join(outputs)}; it needs `ids` and `logits`, and for each past key or value its present one"
             )
         self._read: list[int] = []
-        self._memory: list[Array] = [_empty(s) for s in self._past]
+        self._memory: list[Array] = [_of_length(s, 0) for s in self._past]
 
     @property
     def vocabulary(self) -> int | None:
@@ -88,6 +88,15 @@ class SessionModel:
     def cache_bytes(self) -> int:
         """Memory of what it remembers by now."""
         return sum(a.nbytes for a in self._memory)
+
+    @property
+    def cache_bytes_per_token(self) -> int:
+        """By how much what it remembers grows with each token; 0 for a state."""
+        return self.bytes_at(1) - self.bytes_at(0)
+
+    def bytes_at(self, tokens: int) -> int:
+        """Memory of what it remembers of so many tokens."""
+        return sum(_of_length(s, tokens).nbytes for s in self._past)
 
     def read(self, ids: Sequence[int]) -> Array:
         """Read further tokens; the logits of the next one, (vocabulary,)."""
@@ -115,10 +124,10 @@ def _is_memory(spec: TensorSpec) -> bool:
     return spec.name.startswith(_PASTS) or spec.name in _STATES
 
 
-def _empty(spec: TensorSpec) -> Array:
-    """Nothing remembered, for a batch of 1: no keys, or a state of zeros."""
+def _of_length(spec: TensorSpec, tokens: int) -> Array:
+    """Zeros for what is remembered of so many tokens, for a batch of 1; no keys of none, and a state of any."""
     shape = tuple(
-        d if isinstance(d, int) else 0 if _is_length(d) else 1  # what is no length is the batch
+        d if isinstance(d, int) else tokens if _is_length(d) else 1  # what is no length is the batch
         for d in spec.shape
     )
     return np.zeros(shape, spec.dtype)

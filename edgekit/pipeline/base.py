@@ -7,6 +7,7 @@ from typing import Any
 from edgekit.files import sha256_of
 from edgekit.judge import prepare_judge
 from edgekit.load import fingerprint
+from edgekit.pipeline.language import causal_base, export_causal, text_of_base
 from edgekit.pipeline.loaded import export_base, load_base
 from edgekit.pipeline.workspace import Workspace, versions
 from edgekit.training.checkpoint import CONFIG, WEIGHTS, read_config
@@ -41,13 +42,13 @@ def train(work: Workspace) -> dict[str, Any]:
 
 
 def _load(work: Workspace) -> dict[str, Any]:
-    """What is there before training, or in its place; an ONNX file is taken by the export."""
+    """What is there before training, or in its place; ONNX files and language models are taken by the export."""
     recipe, place = work.recipe, work.checkpoint
-    if recipe.model is None or recipe.model.onnx:
+    if recipe.model is None or recipe.model.onnx or causal_base(recipe):
         return {"history": []}
 
     def make() -> dict[str, Any]:
-        data = work.source.load(None, work.task.name)
+        data = text_of_base(recipe, work.source, work.task.name)
         return {k: v for k, v in load_base(recipe, data, place, work.fingerprint).items() if k in _TOLD}
 
     tuning = [recipe.train.as_key(), versions("lightning")] if recipe.fine_tunes else []
@@ -59,11 +60,14 @@ def _load(work: Workspace) -> dict[str, Any]:
 def export(work: Workspace) -> dict[str, Any]:
     """Write the base as ONNX; how it was exported, and its parity with torch."""
     recipe, out = work.recipe, work.model()
-    foreign = recipe.model.onnx if recipe.model else None
+    causal = causal_base(recipe)
+    foreign = causal is not None or (recipe.model is not None and recipe.model.onnx is not None)
 
     def make() -> dict[str, Any]:
-        return {**export_base(recipe, work.checkpoint, out), "path": str(out.relative_to(work.out))}
+        written = export_causal(work, causal) if causal else export_base(recipe, work.source.text, work.checkpoint, out)
+        return {**written, "path": str(out.relative_to(work.out))}
 
     weights = fingerprint(recipe.model) if foreign and recipe.model else sha256_of(work.checkpoint / WEIGHTS)
-    inputs = [weights, recipe.export.model_dump(), versions("torch", "onnx", "edgekit")]
+    inputs = [weights, recipe.export.as_key(), versions("torch", "onnx", "edgekit")]
+    inputs += [work.fingerprint, versions("transformers", "optimum-onnx")] if causal else []
     return work.store.run("export", inputs, [out], make, "exporting to ONNX").result

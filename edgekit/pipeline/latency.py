@@ -7,9 +7,11 @@ from typing import Any
 
 from edgekit import machine
 from edgekit.bench import BenchRequest, bench_models, speedup
+from edgekit.data import named_for
 from edgekit.files import sha256_of, write_json
 from edgekit.pipeline.workspace import Workspace
 from edgekit.recipe import BASE
+from edgekit.specs import Array
 
 
 def measure_latency(work: Workspace, names: Sequence[str]) -> dict[str, Any]:
@@ -24,7 +26,7 @@ def measure_latency(work: Workspace, names: Sequence[str]) -> dict[str, Any]:
             batches=tuple(config.batch),
             threads=config.threads,
             min_seconds=config.min_seconds,
-            feeds=dict(work.data.splits["test"].take(max(config.batch)).arrays),
+            feeds=_feeds(work, max(config.batch)),
         )
         report = bench_models(list(models.values()), request)
         names_of = {str(path): name for name, path in models.items()}
@@ -38,8 +40,17 @@ def measure_latency(work: Workspace, names: Sequence[str]) -> dict[str, Any]:
             "notes": list(report.notes),
         }
 
-    inputs = [{n: sha256_of(p) for n, p in models.items()}, config.model_dump(), machine.facts(), work.fingerprint]
+    asked = config.model_dump(exclude={"generate"})
+    inputs = [{n: sha256_of(p) for n, p in models.items()}, asked, machine.facts(), work.fingerprint]
     return work.store.run("bench", inputs, [samples], make, "measuring latency").result
+
+
+def _feeds(work: Workspace, count: int) -> dict[str, Array]:
+    """The first test samples, with an empty memory where the models take one."""
+    from edgekit.ort import Session
+
+    inputs = Session(work.model()).inputs
+    return dict(named_for(work.data.splits["test"].take(count), inputs).matched(inputs).arrays)
 
 
 def rows_of(measured: dict[str, Any], name: str) -> list[dict[str, Any]]:

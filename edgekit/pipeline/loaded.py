@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.data import DataSet, DataSource, for_model, named_for
-from edgekit.data.text.beside import carry_tokenizer
+from edgekit.data.text.beside import carry_tokenizer, keep_tokenizer
+from edgekit.data.text.config import TextConfig
+from edgekit.data.text.source import load_text
+from edgekit.data.text.tokenizer import FILE
 from edgekit.errors import ModelError
 from edgekit.families import FAMILIES
+from edgekit.files import write_text
 from edgekit.load import Description, ModelSource, adapted, load_model, open_checkpoint
 from edgekit.load.builder import users_code
+from edgekit.load.causal import find_causal
+from edgekit.pipeline.language import own_tokenizer, refuse_other_tokenizer, text_of_base, told_metadata, told_task
 from edgekit.recipe import BASE, Recipe
 from edgekit.specs import TensorSpec
 from edgekit.tasks import TASKS, find_metric
@@ -37,17 +43,26 @@ def task_name(recipe: Recipe, source: DataSource) -> str:
         return source.task_for(FAMILIES[model.family or ""].tasks)
     if model.checkpoint:
         return source.task_for([str(read_config(Path(model.checkpoint))["card"]["task"]) or source.tasks[0]])
-    return source.tasks[0]
+    if find_causal(model):
+        return source.task_for(["language-modelling"])
+    said = told_task(Path(model.onnx)) if model.onnx and source.text else ""
+    return said if said in source.tasks else source.tasks[0]
 
 
 def data_for(recipe: Recipe, source: DataSource, task: str, out: Path) -> DataSet:
     """The data as the model of a recipe takes it; what a loaded model takes is known once it is exported to `out`."""
-    data = source.load(None, task)
     if recipe.model is None:
+        data = source.load(None, task)
         return for_model(data, FAMILIES[recipe.family].model_inputs(recipe.size, data.inputs))
     from edgekit.ort import Session
 
-    session = Session(out / "models" / f"{BASE}.onnx")
+    base = out / "models" / f"{BASE}.onnx"
+    session = Session(base)
+    if source.text and not _has_checkpoint(recipe):
+        refuse_other_tokenizer(recipe)
+        data = load_text(source.text, task, own_tokenizer(base, session.metadata, source.text))
+    else:
+        data = text_of_base(recipe, source, task)
     fed = _fed(data, session.inputs)
     classes = tuple(json.loads(session.metadata.get("edgekit.classes", "[]")))
     more = len(classes) > len(data.classes)  # labels of an .npz need not reach the last class
@@ -86,21 +101,40 @@ def load_base(recipe: Recipe, data: DataSet, place: Path, data_fingerprint: str)
             )
         else:
             _check_fits(model, data)
+            keep_tokenizer(data.preprocessing, place)
             save_checkpoint(model, place, {"train": None, "history": [], "validation": _validation(model, data)})
     return read_config(place)
 
 
-def export_base(recipe: Recipe, place: Path, out: Path) -> dict[str, Any]:
-    """Write the base model as ONNX: from its checkpoint, or anew from the ONNX file that the recipe names."""
+def _has_checkpoint(recipe: Recipe) -> bool:
+    """Whether the loaded base was kept as a checkpoint, with the tokeniser of the data."""
+    return recipe.model is not None and not recipe.model.onnx and find_causal(recipe.model) is None
+
+
+def export_base(recipe: Recipe, text: TextConfig | None, place: Path, out: Path) -> dict[str, Any]:
+    """Write the base model as ONNX: from its checkpoint, or anew from the ONNX file that the recipe names.
+
+    Args:
+        recipe: What to do.
+        text: How the data becomes ids, where it is text; the tokeniser is put beside the file.
+        place: The checkpoint.
+        out: The file to write.
+    """
     config = recipe.export
     if recipe.model and recipe.model.onnx:
         from edgekit.export.onnx_onnx import rewrite_onnx
 
-        return rewrite_onnx(Path(recipe.model.onnx), out, opset=config.opset, target_ort=config.target_ort)
+        source = Path(recipe.model.onnx)
+        tokenizer = own_tokenizer(source, told_metadata(source), text) if text else None
+        written = rewrite_onnx(source, out, opset=config.opset, target_ort=config.target_ort)
+        if tokenizer:
+            write_text(out.parent / FILE, tokenizer.content)
+        return written
     from edgekit.export.torch_onnx import export_onnx
 
     with users_code(Path()):
         model = open_checkpoint(place, recipe.model.code() if recipe.model else None)
+        model = model.take(config.part) if config.part else model
         result = export_onnx(model, out, opset=config.opset, target_ort=config.target_ort).as_dict()
     carry_tokenizer(place, out, model.card.preprocessing)
     return result

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.evaluate import drifts, paired_drop, scores_of
+from edgekit.evaluate import paired_drop, scores_of
 from edgekit.files import replacing, sha256_of
 from edgekit.judge import judge_key
 from edgekit.pipeline.pictures import answers_file, write_answers
 from edgekit.pipeline.workspace import Workspace, versions
 from edgekit.recipe import BASE
-from edgekit.specs import Array
 from edgekit.tasks import METRICS, find_metric
 from edgekit.tasks.classification import accuracy_by_class
 from edgekit.tasks.metric import summarise
@@ -35,7 +34,8 @@ def evaluate_model(work: Workspace, name: str) -> dict[str, Any]:
         from edgekit.ort import Session
 
         session = Session(model)
-        return {split: _judged(work, session, split, file, answers.get(split)) for split, file in files.items()}
+        base = Session(work.model(BASE)) if work.task.drift and name != BASE else session
+        return {split: _judged(work, session, base, split, file, answers.get(split)) for split, file in files.items()}
 
     inputs = [
         sha256_of(model),
@@ -80,30 +80,23 @@ def _scores_file(work: Workspace, name: str, split: str) -> Path:
     return work.scratch / f"{name}.{split}.npy"
 
 
-def _judged(work: Workspace, session: Session, split: str, file: Path, answers: Path | None) -> dict[str, Any]:
+def _judged(
+    work: Workspace, session: Session, base: Session, split: str, file: Path, answers: Path | None
+) -> dict[str, Any]:
+    """Every metric of a model on a split, with its drift from the base where the task has one."""
     metric, also = work.metric, [work.bound(name) for name in work.task.also]
-    values = scores_of(session, work.data.splits[split], [metric, *also])
+    drifts = [find_metric(name) for name in (work.task.drift, *work.task.further_drift) if name]
+    data = work.data.splits[split]
+    values = scores_of(session, data, [metric, *also], reference=base, drifts=drifts)
     with replacing(file) as temporary:
         np.save(temporary, values[metric.name])
     if answers is not None:
         write_answers(answers, values)
-    return {
-        **summarise(metric, values[metric.name]).as_dict(),
-        "also": {m.name: summarise(m, values[m.name]).as_dict() for m in also},
-        **_details(work, session, split, values[metric.name]),
-    }
-
-
-def _details(work: Workspace, session: Session, split: str, values: Array) -> dict[str, Any]:
-    """What a task tells beside its metrics: each class, and how far the outputs are from the base's."""
-    from edgekit.ort import Session
-
-    data = work.data.splits[split]
-    found: dict[str, Any] = {}
+    told = {m.name: summarise(m, values[m.name]).as_dict() for m in (metric, *also, *drifts)}
+    found = {**told[metric.name], "also": {m.name: told[m.name] for m in also}}
     if work.task.by_class and data.labels is not None:
-        found["by_class"] = accuracy_by_class(values, data.labels, work.data.classes)
-    if work.task.drift:
-        wanted = [find_metric(name) for name in (work.task.drift, *work.task.further_drift)]
-        first, *further = drifts(Session(work.model(BASE)), session, data, wanted).values()
-        found["drift"] = {**first.as_dict(), "also": {m.name: m.as_dict() for m in further}}
+        found["by_class"] = accuracy_by_class(values[metric.name], data.labels, work.data.classes)
+    if drifts:
+        first, *further = drifts
+        found["drift"] = {**told[first.name], "also": {m.name: told[m.name] for m in further}}
     return found

@@ -29,6 +29,7 @@ class ModelResult:
         drop: Split -> how much worse than the base, with the interval of the paired difference.
         bench: One row a provider and batch, as `bench --json` gives it, with the speed-up over the base.
         steps: What each compression step did.
+        generation: How fast it writes; None for what is no language model with a cache.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ModelResult:
     drop: dict[str, Any]
     bench: list[dict[str, Any]]
     steps: list[dict[str, Any]]
+    generation: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from edgekit.files import sha256_of
 from edgekit.graph.read import size_bytes
 from edgekit.pipeline import base
 from edgekit.pipeline.floor import shortfalls
+from edgekit.pipeline.generation import measure_writing
 from edgekit.pipeline.latency import measure_latency, rows_of
 from edgekit.pipeline.pictures import PicturePlan, compared_in_pictures, gather_pictures, has_pictures, picture_files
 from edgekit.pipeline.quality import drops_of, evaluate_model, measure_baseline
@@ -48,7 +50,9 @@ def _run_steps(work: Workspace) -> Report:
     quality = {name: evaluate_model(work, name) for name in steps}
     robust = _robust(work, steps)
     measured = measure_latency(work, list(steps))
-    models = tuple(_model_result(work, name, steps[name], quality[name], measured) for name in steps)
+    writing = measure_writing(work, list(steps))
+    results = (_model_result(work, name, steps[name], quality[name], measured) for name in steps)
+    models = tuple(replace(model, generation=writing.get(model.name)) for model in results)
     best = choose_best(models, recipe.accept)
     return Report(
         name=recipe.name,

@@ -45,7 +45,7 @@ def resolve_paths(source: RecipeSource, directory: Path) -> None:
     for key in ("onnx", "checkpoint", "weights"):
         if isinstance(model.get(key), str):
             model[key] = str(directory / model[key])
-    if isinstance(model.get("hf"), str) and (directory / model["hf"]).is_dir():  # else it is a hub id
+    if isinstance(model.get("hf"), str) and (directory / model["hf"]).exists():  # else it is a hub id
         model["hf"] = str(directory / model["hf"])
     if ".py:" in str(model.get("builder")):  # else it is a module
         model["builder"] = str(directory / str(model["builder"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
@@ -59,6 +59,13 @@ class ExportConfig(_Part):
 
     opset: Annotated[int | None, Field(description="opset of the default domain; 18 by default")] = None
     target_ort: Annotated[str | None, Field(description='oldest ONNX Runtime that must load it, such as "1.16"')] = None
+    part: Annotated[
+        Literal["cache"] | None, Field(description="cache: a language model that takes and gives keys and values")
+    ] = None
+
+    def as_key(self) -> dict[str, Any]:
+        """What changes the file."""
+        return {k: v for k, v in self.model_dump().items() if k != "part" or v}
 
 
 class AcceptConfig(_Part):
@@ -197,6 +204,11 @@ class Recipe(_Part):
         if self.model and self.model.onnx and self.robust:
             raise ValueError("robust: attacks need the torch model, and an ONNX file is loaded; leave it out")
         family = self.model.family if self.model else self.family
+        if self.export.part and (not family or self.export.part not in FAMILIES[family].parts):
+            raise ValueError(
+                f"export: {self.subject} has no part {self.export.part!r}; leave it out (a language model of "
+                "Hugging Face is exported with its cache anyway)"
+            )
         refused = FAMILIES[family].refuses if family else {}
         mistakes = [
             f"variants.{variant}[{index}]: family {family!r} refuses `{name}`: {refused[name]}"

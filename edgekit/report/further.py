@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edgekit.pipeline.floor import base_value
-from edgekit.report.comparison import percent_or_value, why_unchanged
+from edgekit.report.comparison import human_bytes, percent_or_value, why_unchanged
 
 
 def further_lines(report: Mapping[str, Any]) -> list[str]:
     """One line for the baseline, one for each model that has more to tell, one for each step that changed nothing."""
     also = (line for model in report["models"] for line in _also(model))
-    return [*_baseline(report), *also, *(f"- {reason}" for reason in why_unchanged(report))]
+    writing = (line for model in report["models"] for line in _writing(model))
+    return [*_in_torch(report), *_baseline(report), *also, *writing, *(f"- {r}" for r in why_unchanged(report))]
 
 
 def lost(model: Mapping[str, Any]) -> str:
@@ -43,3 +44,27 @@ def _also(model: Mapping[str, Any]) -> Iterator[str]:
     said = ", ".join(f"{m['name']} {percent_or_value(m['value'], m['unit'])}" for m in more)
     if said:
         yield f"- {model['name']}: {said}"
+
+
+def _in_torch(report: Mapping[str, Any]) -> Iterator[str]:
+    """The base as torch runs it against its export, on the same validation data."""
+    told = report["models"][0]["metric"]["validation"]
+    exported = {told["name"]: told, **told.get("also", {})}
+    for name, torch in report["export"].get("torch", {}).items():
+        ours, theirs = exported[name]["value"], torch["value"]
+        differs = f": {100 * abs(ours / theirs - 1):.4f} % apart" if theirs else ""
+        yield f"- exported on validation data: {name} {ours:.6g}, and {theirs:.6g} in torch{differs}"
+
+
+def _writing(model: Mapping[str, Any]) -> Iterator[str]:
+    found = model.get("generation")
+    if not found:
+        return
+    gain = "" if model["name"] == "base" else f" ({found['ratio']:.2f}x)"
+    line = (
+        f"- {model['name']} writes {found['tokens_per_second']:.1f} tokens/s{gain}, the first after "
+        f"{found['first_token_ms']:.1f} ms (prompt of {found['prompt_tokens']} tokens, {found['tokens']} written, "
+        f"median of {found['runs']}); it remembers {human_bytes(found['cache_bytes_per_token'])} a token"
+    )
+    longest = found["longest_cache_bytes"]
+    yield line + (f", {human_bytes(longest)} at its longest of {found['longest']:,}" if longest else "")

@@ -9,7 +9,7 @@ from typing import Any
 from edgekit import __version__
 from edgekit.comparison import ModelComparison
 from edgekit.files import write_text
-from edgekit.report.comparison import drop_text, human_bytes, metric_text
+from edgekit.report.comparison import drop_text, human_bytes, metric_text, percent_or_value
 from edgekit.report.figures import figure, machine_lines, ratio, with_interval
 from edgekit.report.pictures import draw
 from edgekit.report.sheets import Line, Mark, Sheet
@@ -32,6 +32,8 @@ def _worth(content: Mapping[str, Any]) -> Sheet:
         columns["drop [95 %]"] = [_drop(m) for m in models]
     kinds = dict.fromkeys(m["agreement"]["name"] for m in models[1:])
     columns[" / ".join(kinds)] = [_agreement(m["agreement"]) for m in models]
+    for name in models[-1]["also"]:
+        columns[name] = [_further(m["also"].get(name)) for m in models]
     columns["size"] = [human_bytes(m["size_bytes"]) for m in models]
     columns["smaller"] = ["" if m["name"] == first else f"{m['size_ratio']:.2f}x" for m in models]
     lines = tuple(Line(cells) for cells in zip(*columns.values(), strict=True))
@@ -66,7 +68,11 @@ def _agreement(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return ""
     value = metric_text(found)
-    return value if found["name"] == "agreement" else figure(found["value"])
+    return value if found["unit"] == "" and found["name"].endswith("agreement") else figure(found["value"])
+
+
+def _further(found: Mapping[str, Any] | None) -> str:
+    return "" if found is None else percent_or_value(found["value"], found["unit"])
 
 
 def comparison_html(found: ModelComparison) -> str:

@@ -13,6 +13,8 @@ from edgekit.report.robustness import robust_markdown
 if TYPE_CHECKING:
     from rich.table import Table
 
+_LONGEST_NAME = 20
+
 
 def terminal_table(report: Mapping[str, Any]) -> Table:
     """The comparison as a Rich table that fits 80 columns: what belongs together stands below each other."""
@@ -21,8 +23,10 @@ def terminal_table(report: Mapping[str, Any]) -> Table:
 
     table = Table(title=f"{report['name']}: accuracy, size and speed against the base", title_justify="left")
     table.box, table.collapse_padding, table.pad_edge = box.HORIZONTALS, True, False
-    for column in ("model", f"{report['metric']} (test)", "drop", "size", "latency p50", "faster"):
-        table.add_column(column, justify="left" if column == "model" else "right", no_wrap=column != "model")
+    longest = max(len(model["name"]) for model in report["models"])
+    table.add_column("model", min_width=min(longest, _LONGEST_NAME))
+    for column in (f"{report['metric']}\n(test)", "drop", "size", "latency\np50", "faster"):
+        table.add_column(column, justify="right", no_wrap=True)
     notes = []
     for line in compare(report):
         model, on, metric, drop, size, smaller, latency, faster, note = line.cells
@@ -99,13 +103,21 @@ def _export(export: Mapping[str, Any]) -> str:
     )
 
 
+def _limited(report: Mapping[str, Any]) -> str:
+    """What of a text was judged, where the recipe sets a limit."""
+    data = report["recipe"]["data"]
+    most = None if isinstance(data, str) else data.get("most_tokens")
+    return f" (the first {most:,} tokens of the split at most, `most_tokens`)" if most else ""
+
+
 def _method(report: Mapping[str, Any]) -> list[str]:
     machine, first = report["machine"], report["models"][0]
     row = first["bench"][0]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     used = sorted({p for m in report["models"] for r in m["bench"] for p in r["providers_used"]})
     lines = [
-        f"- {report['metric']}: {first['metric']['test']['n']} test samples that nothing was chosen on; brackets hold "
+        f"- {report['metric']}: {first['metric']['test']['n']} test samples{_limited(report)} that nothing was chosen "
+        "on; brackets hold "
         "95 % intervals, those of the drop are paired; the best is chosen on validation data",
         f"- latency: models in turns, {row['threads']} threads, {row['n']} runs of the base; speed-up is the median "
         "ratio of paired rounds with its 95 % interval",

@@ -128,6 +128,12 @@ def _require_sense(config: TrainConfig, data: DataSet, card: ModelCard) -> None:
     if config.label_smoothing and data.task not in ("classification", "language-modelling"):
         raise TrainingError(f"label_smoothing is for classes and tokens, and this is {data.task}; leave it out")
     _require_length(data, card)
+    count = len(data.splits["train"])
+    if count < config.batch_size:
+        progress.warn(
+            f"data {data.name!r} has {count:,} training samples, fewer than one batch of {config.batch_size:,}: each "
+            "epoch is one step; add data, or set a smaller batch_size"
+        )
 
 
 def _require_length(data: DataSet, card: ModelCard) -> None:

@@ -142,12 +142,9 @@ class FitModule(pl.LightningModule):
         c = self.config
         trained = [p for p in self.module.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=c.learning_rate, weight_decay=c.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            c.learning_rate,
-            total_steps=max(2, int(self.trainer.estimated_stepping_batches)),
-            pct_start=c.warmup,
-        )
+        steps = max(2, int(self.trainer.estimated_stepping_batches))
+        warmup = c.warmup if c.warmup * steps > 1 else 0.0  # torch divides by zero for a rise of one step
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, c.learning_rate, total_steps=steps, pct_start=warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def train_dataloader(self) -> DataLoader[Any]:

@@ -28,6 +28,9 @@ class TextConfig(BaseModel):
     vocabulary: Annotated[int, Field(ge=2, le=1_000_000, description="most tokens that are learnt")] = 1024
     length: Annotated[int, Field(ge=2, description="tokens of a sample, at most")] = 128
     truncate: Annotated[bool, Field(description="whether texts to classify may be cut to the length")] = False
+    most_tokens: Annotated[
+        int | None, Field(ge=2, description="of each split that models are judged or calibrated on; all by default")
+    ] = None
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

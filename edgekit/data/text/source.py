@@ -132,9 +132,11 @@ def load(
         DataError: if the corpus is not there, damaged, too small, or does not fit the task.
     """
     splits = split_corpus(corpus.read(place))
-    known = tokenizer or _tokenizer(config, splits["train"])
+    known = _the_same(config, tokenizer) if tokenizer else _tokenizer(config, splits["train"])
     prepared = TextPreprocessing(known, config.length, config.truncate)
-    made = {name: TASK_ARRAYS[task](part, prepared, name) for name, part in splits.items()}
+    made = {
+        name: _at_most(TASK_ARRAYS[task](part, prepared, name), config.most_tokens) for name, part in splits.items()
+    }
     train = made["train"]
     return DataSet(
         name=config.source,
@@ -153,6 +155,23 @@ def fingerprint(corpus: CorpusSource, config: TextConfig, place: Path | None = N
     """Changes with the texts, and with how they become ids."""
     learnt = load_tokenizer(Path(config.tokenizer)).sha256 if _is_file(config.tokenizer) else config.tokenizer
     return f"{corpus.fingerprint(place)} {digest([config.as_key(), learnt])}"
+
+
+def _at_most(split: Split, tokens: int | None) -> Split:
+    """The first samples of a split, so many tokens together; what is trained on stays whole."""
+    if tokens is None or split.name == "train":
+        return split
+    return split.take(max(1, tokens // split.arrays["ids"].shape[1]))
+
+
+def _the_same(config: TextConfig, tokenizer: TextTokenizer) -> TextTokenizer:
+    """The tokeniser of a model, unless the data names a file of another one."""
+    if _is_file(config.tokenizer) and load_tokenizer(Path(config.tokenizer)).sha256 != tokenizer.sha256:
+        raise DataError(
+            f"tokenizer {config.tokenizer} is of another model: it has another content than the tokeniser beside the "
+            "model; leave `tokenizer` out of the data to take that one"
+        )
+    return tokenizer
 
 
 def _language_modelling(part: Corpus, prepared: TextPreprocessing, name: str) -> Split:

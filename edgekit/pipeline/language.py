@@ -1,0 +1,127 @@
+"""Language models of others as the base of a run: their own tokeniser, optimum's export, torch's own figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.data import DataSet, DataSource, TextConfig, our_task
+from edgekit.data.text.beside import find_tokenizer, told_of
+from edgekit.data.text.source import load_text
+from edgekit.data.text.tokenizer import FILE, KINDS, TextTokenizer, load_tokenizer
+from edgekit.errors import ModelError
+from edgekit.graph.read import read_model
+from edgekit.load import ModelSource
+from edgekit.load.causal import CausalSource, TorchDecoder, find_causal
+from edgekit.load.source import hugging_face_place
+from edgekit.recipe import Recipe
+from edgekit.tasks.metric import summarise
+from edgekit.training.checkpoint import read_config
+
+if TYPE_CHECKING:
+    from edgekit.pipeline.workspace import Workspace
+
+_OWN = ("tokenizer", "vocabulary")
+
+
+def causal_base(recipe: Recipe) -> CausalSource | None:
+    """The base of a recipe, where it is a language model of Hugging Face; None for any other.
+
+    Raises:
+        ModelError: if the recipe would train it.
+    """
+    found = find_causal(recipe.model) if recipe.model else None
+    if found is not None and recipe.fine_tunes:
+        raise ModelError(
+            f"{recipe.subject} is a model for {found.head.task}: recipes compress and judge it, but do not train it "
+            "on; leave `train` out"
+        )
+    return found
+
+
+def text_of_base(recipe: Recipe, source: DataSource, task: str) -> DataSet:
+    """The data in the ids of the base that a recipe loads, where that comes with a tokeniser; else as the data says.
+
+    Raises:
+        ModelError: if the tokeniser is missing or of another model, or the data asks for another one.
+    """
+    tokenizer = _tokenizer_of_source(recipe.model) if recipe.model and source.text else None
+    if tokenizer is None or source.text is None:
+        return source.load(None, task)
+    refuse_other_tokenizer(recipe)
+    return load_text(source.text, task, tokenizer)
+
+
+def refuse_other_tokenizer(recipe: Recipe) -> None:
+    """Refuse that the data learns a tokeniser for a model that comes with one.
+
+    Raises:
+        ModelError: if it does.
+    """
+    data = recipe.data
+    if not isinstance(data, TextConfig) or data.tokenizer not in KINDS:
+        return
+    said = [key for key in _OWN if key in data.model_fields_set]
+    if said:
+        raise ModelError(f"{recipe.subject} comes with its own tokeniser; leave `{said[0]}` out of `data`")
+
+
+def _tokenizer_of_source(model: ModelSource) -> TextTokenizer | None:
+    """What lies beside a checkpoint or in a Hugging Face directory; None where nothing does."""
+    if model.checkpoint:
+        told = read_config(Path(model.checkpoint))["card"]["preprocessing"]
+        return find_tokenizer(Path(model.checkpoint), told) if told.get("kind") == "text" else None
+    place = hugging_face_place(model.hf) if model.hf else None
+    return load_tokenizer(place) if place is not None and (place / FILE).is_file() else None
+
+
+def export_causal(work: Workspace, source: CausalSource) -> dict[str, Any]:
+    """Write the base of a run by optimum, and judge it in torch on validation data.
+
+    Returns:
+        What the export says, and under `torch` each metric, on the same texts as the exported file will be judged on.
+
+    Raises:
+        EdgekitError: as loading, exporting and judging raise it.
+    """
+    from edgekit.evaluate import scores_of
+    from edgekit.export.language import export_language
+
+    config, model = work.recipe.export, source.load()
+    exported = export_language(model, work.model(), opset=config.opset, target_ort=config.target_ort)
+    metrics = [work.metric, *(work.bound(name) for name in work.task.also)]
+    validation = work.data.splits["validation"]
+    asked = replace(validation, arrays={"ids": validation.arrays["input_ids"]})
+    found = scores_of(TorchDecoder(model), asked, metrics)
+    return {**exported, "torch": {m.name: summarise(m, found[m.name]).as_dict() for m in metrics}}
+
+
+def own_tokenizer(model: Path, metadata: Mapping[str, str], config: TextConfig) -> TextTokenizer:
+    """The tokeniser of a model that is there already, for data of text.
+
+    Args:
+        model: An .onnx file.
+        metadata: Of the file.
+        config: Of the data; a tokenizer.json that it names is taken where none lies beside the model.
+
+    Raises:
+        ModelError: if there is none, or it is of another model.
+    """
+    try:
+        return find_tokenizer(model, told_of(metadata))
+    except ModelError:
+        if not config.tokenizer.endswith(".json"):
+            raise
+    return find_tokenizer(model, told_of(metadata), Path(config.tokenizer))
+
+
+def told_metadata(model: Path) -> dict[str, str]:
+    """What an .onnx file says of itself."""
+    return {p.key: p.value for p in read_model(model).metadata_props}
+
+
+def told_task(model: Path) -> str:
+    """The task that an .onnx file says it does, as it is called here; "" where it says none."""
+    return our_task(told_metadata(model).get("edgekit.task", ""))
