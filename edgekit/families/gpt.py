@@ -73,7 +73,7 @@ GPT = Family(
     tasks=("language-modelling",),
     sizes={
         "pico": {"width": 32, "depth": 2, "heads": 2, "positions": 128},
-        "small": {"width": 256, "depth": 6, "heads": 4, "positions": 256, "dropout": 0.1},
+        "small": {"width": 256, "depth": 6, "heads": 4, "positions": 256},
         "base": {"width": 768, "depth": 12, "heads": 12, "positions": 1024, "dropout": 0.1},
     },
     build=build_gpt,

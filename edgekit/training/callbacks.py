@@ -16,6 +16,14 @@ from edgekit.training.start import frozen_modules
 _AVERAGE = "average"
 
 
+class Progress(pl.callbacks.RichProgressBar):
+    """Lightning's bar without the version of its log, which is no figure of the training."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """Loss and validation metric."""
+        return {k: v for k, v in super().get_metrics(trainer, pl_module).items() if k != "v_num"}
+
+
 class SeedEachStep(pl.Callback):
     """Dropout, augmentation and noise depend on seed, epoch, batch and process, not on what was drawn before.
 

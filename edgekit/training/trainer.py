@@ -35,9 +35,9 @@ def last_checkpoint(work: Path) -> Path | None:
 
 def callbacks_for(config: TrainConfig, mode: str) -> Iterator[pl.Callback]:
     """What happens at the edges of steps and epochs; `mode` is "max" where more of the metric is better."""
-    from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar
+    from lightning.pytorch.callbacks import EarlyStopping
 
-    from edgekit.training.callbacks import HoldFrozen, MovingAverage, SeedEachStep
+    from edgekit.training.callbacks import HoldFrozen, MovingAverage, Progress, SeedEachStep
 
     yield SeedEachStep(config.seed)
     if config.freeze:
@@ -47,7 +47,7 @@ def callbacks_for(config: TrainConfig, mode: str) -> Iterator[pl.Callback]:
     if config.patience is not None:
         yield EarlyStopping("validation", mode=mode, patience=config.patience)
     if not progress.is_quiet():
-        yield RichProgressBar(leave=False, console_kwargs={"stderr": True})
+        yield Progress(leave=False, console_kwargs={"stderr": True})
 
 
 @contextmanager

@@ -11,15 +11,13 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekit.data import fashion_mnist
-from edgekit.data.time_series import JAPANESE_VOWELS, locate
-from edgekit.errors import BusyError, DataError, OutputError
+from edgekit.errors import BusyError, OutputError
 from edgekit.evaluate import evaluate
 from edgekit.files import locked, sha256_of
 from edgekit.ort import Session
 from edgekit.pipeline import run_recipe
 from edgekit.pipeline.results import choose_best
-from edgekit.recipe import list_recipes, load_recipe
+from edgekit.recipe import load_recipe
 from edgekit.recipe.model import AcceptConfig
 from edgekit.tasks import find_metric
 
@@ -255,32 +253,6 @@ def test_pictures_can_be_switched_off(copy: Path, rerun: Rerun) -> None:
     assert json.loads((copy / "results.json").read_text())["pictures"] == {}
     assert [p.name for p in (copy / "pictures").iterdir()] == ["arrays.npz"]
     assert "<svg" not in re.sub(r"<script.*?</script>", "", (copy / "report.html").read_text(), flags=re.DOTALL)
-
-
-_FASHION = fashion_mnist.DEBIAN / "t10k-images-idx3-ubyte.gz"
-
-
-def _require_series() -> None:
-    try:
-        locate(JAPANESE_VOWELS, "japanese-vowels")
-    except DataError as error:
-        pytest.skip(str(error))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", list_recipes())
-def test_every_recipe_runs_at_pico_size(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fashion_mnist, "SIZES", {"train": 1000, "calibration": 200, "validation": 300})
-    path = list_recipes()[name]
-    if load_recipe(path).data == "fashion-mnist" and not _FASHION.exists():
-        pytest.skip("Fashion-MNIST is not on this machine; apt-get install dataset-fashion-mnist")
-    if load_recipe(path).data == "japanese-vowels":
-        _require_series()
-    quick = ["size=pico", "train.epochs=1", "train.batch_size=256", "bench.min_seconds=0.02", "bench.batch=[1]"]
-    report = run_recipe(load_recipe(path, quick), tmp_path)
-    assert [m.name for m in report.models] == ["base", *load_recipe(path).variants]
-    assert all(m.size_bytes > 0 for m in report.models)
-    assert {p.name for p in tmp_path.glob("re*")} == {"results.json", "report.md", "report.html"}
 
 
 def test_a_regression_is_learnt_in_the_unit_of_its_labels(tmp_path: Path) -> None:

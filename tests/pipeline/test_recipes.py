@@ -1,0 +1,69 @@
+"""Every recipe that comes with edgekit, from training to report: pico size, a slice of the real data."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgekit.data import SOURCES, DataSet, fashion_mnist
+from edgekit.data.text import fortunes
+from edgekit.errors import DataError
+from edgekit.pipeline import run_recipe
+from edgekit.recipe import list_recipes, load_recipe
+from tests.load.language_models import save_model
+
+QUICK = ["size=pico", "train.epochs=1", "train.batch_size=256", "bench.min_seconds=0.02", "bench.batch=[1]"]
+FEW_PICTURES = {"train": 1000, "calibration": 200, "validation": 300}
+FEW_TEXTS = ("wisdom", "love")
+
+
+@pytest.fixture
+def slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer pictures, fewer texts."""
+
+    def load(directory: Path | None, task: str) -> DataSet:
+        data = fashion_mnist.load(directory, task)
+        return replace(data, splits={**data.splits, "test": data.splits["test"].take(500)})
+
+    monkeypatch.setattr(fashion_mnist, "SIZES", FEW_PICTURES)
+    monkeypatch.setitem(SOURCES, "fashion-mnist", replace(SOURCES["fashion-mnist"], load=load))
+    whole = next((p for p in fortunes.PLACES if p.is_dir()), None)
+    if whole:
+        (tmp_path / "fortunes").mkdir()
+        for name in FEW_TEXTS:
+            shutil.copy(whole / name, tmp_path / "fortunes")
+        monkeypatch.setattr(fortunes, "PLACES", (tmp_path / "fortunes",))
+
+
+def _require(name: str) -> None:
+    """Skip where the data is not on this machine."""
+    try:
+        SOURCES[name].fingerprint(None)
+        if name == "fashion-mnist":
+            fashion_mnist.locate()
+    except DataError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What recipes load from the working directory, as small as it comes."""
+    save_model("bert", tmp_path / "models").rename(tmp_path / "minilm")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("slices", "foreign")
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_recipe_runs_at_pico_size(name: str, tmp_path: Path) -> None:
+    path = list_recipes()[name]
+    recipe = load_recipe(path)
+    _require(recipe.data if isinstance(recipe.data, str) else recipe.data.source)
+    quick = QUICK if recipe.family else [*QUICK[1:], "data.length=64"]
+    report = run_recipe(load_recipe(path, quick), tmp_path / "out")
+    assert [m.name for m in report.models] == ["base", *recipe.variants]
+    assert all(m.size_bytes > 0 for m in report.models)
+    assert {p.name for p in (tmp_path / "out").glob("re*")} == {"results.json", "report.md", "report.html"}
