@@ -6,10 +6,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgekit.data import SOURCES, DataSet, fashion_mnist
 from edgekit.data.text import fortunes
+from edgekit.data.text.corpus import Corpus
+from edgekit.data.text.source import CORPORA
 from edgekit.errors import DataError
 from edgekit.pipeline import run_recipe
 from edgekit.recipe import list_recipes, load_recipe
@@ -22,7 +25,7 @@ FEW_TEXTS = ("wisdom", "love")
 
 @pytest.fixture
 def slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer pictures, fewer texts."""
+    """Fewer pictures, mails and texts."""
 
     def load(directory: Path | None, task: str) -> DataSet:
         data = fashion_mnist.load(directory, task)
@@ -30,6 +33,13 @@ def slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(fashion_mnist, "SIZES", FEW_PICTURES)
     monkeypatch.setitem(SOURCES, "fashion-mnist", replace(SOURCES["fashion-mnist"], load=load))
+    mails = CORPORA["spam-assassin"]
+
+    def read(place: Path | None = None) -> Corpus:
+        corpus = mails.read(place)
+        return corpus.take(np.arange(0, len(corpus), 20))
+
+    monkeypatch.setitem(CORPORA, "spam-assassin", replace(mails, read=read))
     whole = next((p for p in fortunes.PLACES if p.is_dir()), None)
     if whole:
         (tmp_path / "fortunes").mkdir()
