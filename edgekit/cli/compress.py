@@ -98,7 +98,7 @@ def _table(report: QuantizeReport, out: Path) -> Table:
     table.add_row(
         "size", human_bytes(proof.size_before), human_bytes(proof.size_after), f"{proof.size_ratio:.2f}x smaller"
     )
-    table.add_row("latency", *_latency_cells(latency))
+    table.add_row("latency", *latency_cells(latency))
     name = f"{quality.name}{' (proxy, no labels)' if quality.proxy else ''}"
     table.add_row(
         name, f"{quality.before:.4f}", f"{quality.after:.4f}", f"{0.0 - quality.drop:+.4f} on {quality.n} samples"
@@ -109,7 +109,8 @@ def _table(report: QuantizeReport, out: Path) -> Table:
     return table
 
 
-def _latency_cells(latency: Latency) -> tuple[str, str, str]:
+def latency_cells(latency: Latency) -> tuple[str, str, str]:
+    """Before, after and the change, as a table shows them."""
     if latency.before is None or latency.after is None or latency.speedup is None:
         return "-", "-", latency.verdict
     interval = latency.ci95

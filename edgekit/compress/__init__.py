@@ -1,5 +1,6 @@
 """Techniques. A new one: one module here, one import line below, one test."""
 
+from edgekit.compress.prune import onnx_channels
 from edgekit.compress.quantize import dynamic, half, int4, static, weights
 from edgekit.compress.technique import (
     TECHNIQUES,
@@ -24,6 +25,7 @@ __all__ = [
     "half",
     "int4",
     "name_of",
+    "onnx_channels",
     "static",
     "weights",
 ]

@@ -52,6 +52,20 @@ def count_macs(model: onnx.ModelProto, dims: Mapping[str, int] | None = None) ->
     return MacCount(dict(by_op.most_common()), dict(uncounted.most_common()))
 
 
+def macs_of_nodes(model: onnx.ModelProto) -> dict[str, int]:
+    """Multiply-accumulates of the nodes of the main graph, by first output; what is not counted is not there.
+
+    Args:
+        model: Its dimensions that have no size are taken for 1.
+    """
+    settled = settle_dims(without_weights(model), {})
+    shapes = infer_concrete_shapes(settled)
+    counted = (
+        (n.output[0], _tried(_COUNTERS[n.op_type], n, shapes)) for n in settled.graph.node if n.op_type in _COUNTERS
+    )
+    return {name: macs for name, macs in counted if macs}
+
+
 def settle_dims(model: onnx.ModelProto, dims: Mapping[str, int]) -> onnx.ModelProto:
     """A copy with every dimension of its inputs settled and with its functions inlined, for shape inference."""
     copy = _inlined(model)

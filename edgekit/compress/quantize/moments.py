@@ -50,20 +50,35 @@ class Window:
             value: (batch, channels, spatial...).
             positions: At most; fewer where there are fewer.
         """
+        seen = self._seen(value)
+        if seen is None:
+            return np.zeros((self.groups, 0, 1), np.float32)
+        most = int(np.prod(self._grid(seen)))
+        return self._rows(seen, np.linspace(0, most - 1, min(positions, most)).astype(np.int64))
+
+    def rows_at(self, value: Array, places: Array) -> Array:
+        """What is seen at chosen positions of the flat grid: (groups, batch * places, channels / groups * kernel)."""
+        seen = self._seen(value)
+        return np.zeros((self.groups, 0, 1), np.float32) if seen is None else self._rows(seen, places)
+
+    def _seen(self, value: Array) -> Array | None:
+        """A view of every window, (batch, channels, grid..., kernel...); None where not one fits."""
         axes, n = tuple(range(2, value.ndim)), len(self.kernel)
         padded = np.pad(value, [(0, 0), (0, 0), *zip(self.pads[:n], self.pads[n:], strict=True)])
         extents = tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
         if any(padded.shape[a] < e for a, e in zip(axes, extents, strict=True)):
-            return np.zeros((self.groups, 0, 1), np.float32)
+            return None
         seen = np.lib.stride_tricks.sliding_window_view(padded, extents, axis=axes)
         apart: list[Any] = [slice(None), slice(None), *(slice(None, None, s) for s in self.strides)]
-        seen = seen[(*apart, *(slice(None, None, d) for d in self.dilations))]
-        grid = seen.shape[2 : 2 + n]
-        most = int(np.prod(grid))
-        chosen = np.linspace(0, most - 1, min(positions, most)).astype(np.int64)
-        places: list[Any] = [slice(None), slice(None), *np.unravel_index(chosen, grid)]
+        return np.asarray(seen[(*apart, *(slice(None, None, d) for d in self.dilations))])
+
+    def _grid(self, seen: Array) -> tuple[int, ...]:
+        return seen.shape[2 : 2 + len(self.kernel)]
+
+    def _rows(self, seen: Array, chosen: Array) -> Array:
+        places: list[Any] = [slice(None), slice(None), *np.unravel_index(chosen, self._grid(seen))]
         taken = seen[tuple(places)]  # (batch, channels, positions, kernel...)
-        batch, channels = value.shape[:2]
+        batch, channels = seen.shape[:2]
         split = taken.reshape(batch, self.groups, channels // self.groups, len(chosen), -1)
         rows: Array = split.transpose(1, 0, 3, 2, 4).reshape(self.groups, batch * len(chosen), -1)
         return rows.astype(np.float32)
