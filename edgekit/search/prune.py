@@ -109,6 +109,7 @@ def prune_model(request: PruneRequest) -> PruneReport:
         OutputError: if the output is the input, or cannot be written.
     """
     started = time.perf_counter()
+    _refuse_two_goals(request)
     check_output(request.out, request.model, *data_files(request.model))
     wish = request.config.wish(has_data=request.data is not None)
     original = admit_model(request.model)
@@ -118,6 +119,8 @@ def prune_model(request: PruneRequest) -> PruneReport:
     for data in (request.data, request.evaluation, request.test):
         if data is not None:
             data.matched(judge.session.inputs)
+    if request.data is None:
+        note("no calibration data: weights alone decide, and nothing makes good for what goes; --data does both better")
     plan = prepare_plan(model, wish, request.data)
     with tempfile.TemporaryDirectory(prefix="edgekit-prune-") as directory:
         tried = Path(directory) / "pruned.onnx"
@@ -131,6 +134,15 @@ def prune_model(request: PruneRequest) -> PruneReport:
     status = "unchanged" if against else "ok"
     reason = f"{against}; the original is kept" if against else result_of(pruned).reason
     return PruneReport(status, reason, proof, test, pruned, met, time.perf_counter() - started, peak_rss_bytes())
+
+
+def _refuse_two_goals(request: PruneRequest) -> None:
+    if request.latency is None:
+        return
+    if request.config.ratio is not None or request.config.macs is not None:
+        raise CompressError("--latency is a goal of its own; leave --ratio and --macs out")
+    if request.latency <= 1:
+        raise CompressError(f"--latency must be above 1, times as fast as the original; got {request.latency}")
 
 
 def _pruned(request: PruneRequest, plan: Plan, wish: Wish, judge: Judge, file: Path) -> tuple[Pruned, Quality | None]:

@@ -15,6 +15,7 @@ from edgekit.errors import CompressError
 from edgekit.specs import Array
 
 _TINY = 1e-12
+_MOST_COUNTS = 32  # of a group that are tried
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def allowed_counts(channels: int, width: int, step: int) -> Array:
     [0, 4, 12]
     """
     stays = np.arange(channels // step * step, 0, -step)
-    return np.unique(np.concatenate([[0], channels - stays])).astype(np.int64)
+    counts = np.unique(np.concatenate([[0], channels - stays])).astype(np.int64)
+    return counts[np.unique(np.linspace(0, len(counts) - 1, min(len(counts), _MOST_COUNTS)).astype(np.int64))]
 
 
 def share_of_channels(choices: Sequence[Choice]) -> Callable[[Array], float]:

@@ -196,8 +196,9 @@ def apply_plan(plan: Plan, counts: Array, wish: Wish, split: Split | None) -> Pr
         raise CompressError("so little pruning removes nothing: no layer loses a whole step of channels; ask for more")
     units, before = plan.units(counts), plan.channels.model
     model = remove_channels(plan.channels, units)
-    refits = refit(plan.channels, units, model, split, wish.samples) if wish.reconstruct and split is not None else []
     macs = tuple(sum(count_on(m, plan.feeds).values()) for m in (before, model))
+    fits = wish.reconstruct and split is not None
+    refits = refit(plan.channels, units, model, split, wish.samples, macs[0]) if fits and split is not None else []
     results = tuple(
         _group_result(*each) for each in zip(plan.groups, plan.choices, counts.tolist(), strict=True) if each[2]
     )

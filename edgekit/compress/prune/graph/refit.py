@@ -8,6 +8,7 @@ Sources: He et al. 2017, arXiv:1707.06168, section 3.2 (branches); Luo et al. 20
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ from edgekit.specs import Array
 
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
 _HELD_OUT = 4  # every fourth batch
+_BUDGET = 4e13  # multiply-accumulates of all runs together
+_LEAST_SAMPLES = 64
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,9 @@ class _Goal:
     kept: Array
 
 
-def refit(channels: Channels, units: Array, pruned: onnx.ModelProto, split: Split, samples: int) -> list[Refit]:
+def refit(
+    channels: Channels, units: Array, pruned: onnx.ModelProto, split: Split, samples: int, macs: float
+) -> list[Refit]:
     """Fit every layer behind removed channels, in place.
 
     Args:
@@ -66,11 +71,12 @@ def refit(channels: Channels, units: Array, pruned: onnx.ModelProto, split: Spli
         units: The channels that are gone.
         pruned: The model without them; changed in place.
         split: Calibration data.
-        samples: At most so many are run.
+        samples: At most so many are run; fewer where that would take very long.
+        macs: Of one run of the original.
     """
-    gone = channels.gone(units)
-    samples, done = min(samples, len(split)), list[Refit]()
+    gone, done = channels.gone(units), list[Refit]()
     behind = list(layers_behind(channels, gone))
+    samples = min(samples, len(split), max(_LEAST_SAMPLES, int(_BUDGET / max(macs * len(behind), 1))))
     for count, output in enumerate(behind):
         wires = Wires(pruned)
         node = wires.producer.get(output)
@@ -91,10 +97,12 @@ def refit(channels: Channels, units: Array, pruned: onnx.ModelProto, split: Spli
 def layers_behind(channels: Channels, gone: Array) -> Iterator[str]:
     """Outputs of the products whose input lost channels, or is computed from what such a product gives."""
     tracing, touched = channels.tracing, set[str]()
-    ended = {c.use.node: c.use.axes[c.axis] for c in tracing.contractions}
+    ended = defaultdict[int, list[Array]](list)
+    for contraction in tracing.contractions:
+        labels = contraction.use.axes[contraction.axis]
+        ended[contraction.use.node] += [] if labels is None else [labels]
     for index, node in enumerate(tracing.model.graph.node):
-        labels = ended.get(index)
-        lost = labels is not None and bool(gone[labels].any())
+        lost = any(gone[labels].any() for labels in ended[index])
         drifted = any(i in touched for i in node.input)
         if lost or drifted:
             touched.update(node.output)

@@ -25,6 +25,7 @@ from edgekit.specs import Array
 _BUDGET = 4e11  # multiply-accumulates of all measurements together
 _MOST_SAMPLES, _LEAST_SAMPLES = 512, 32
 _SHARES = (0.25, 0.5, 0.75)
+_HOPELESS = 1e9
 
 
 def levels(counts: Array, channels: int) -> Array:
@@ -98,6 +99,6 @@ def measured_damage(order: Order, counts: Array, at: Array, seen: Sequence[float
         at: Where it was measured.
         seen: What was.
     """
-    known = np.maximum.accumulate(np.array([0.0, *seen]))
+    known = np.nan_to_num(np.maximum.accumulate(np.array([0.0, *seen])), posinf=_HOPELESS)
     places = order.damage[np.concatenate([[0], at])] + 1e-9 * np.arange(len(at) + 1)
     return np.interp(order.damage[counts], places, known)
