@@ -9,14 +9,14 @@ Sources: He et al. 2017, arXiv:1707.06168, section 3.2 (branches); Luo et al. 20
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 
 from edgekit.compress.prune.graph.ends import End, weight_of
-from edgekit.compress.prune.graph.fit import Fitted, Layer, fit_layer
+from edgekit.compress.prune.graph.fit import Layer, fit_layer
 from edgekit.compress.prune.graph.groups import Channels
 from edgekit.compress.prune.graph.runs import run_together
 from edgekit.compress.prune.graph.statistics import MAX_COLUMNS, Tally, columns_of, rows_a_sample
@@ -80,18 +80,31 @@ def refit(
     for count, output in enumerate(behind):
         wires = Wires(pruned)
         node = wires.producer.get(output)
-        if node is None or not wires.may_change(node):
-            continue
-        end = End(node, wires.weight(node), node.input[0], np.zeros(0, np.int64))
-        if columns_of(end) > MAX_COLUMNS:
+        if node is None or not _may_be_fitted(wires, node):
             continue
         note(f"fitting {node.name} ({count + 1} of {len(behind)})")
-        fitted = _fit(channels, gone, wires, end, split, samples)
-        if fitted is None:
-            continue
-        wires.store(node, weight_of(node, fitted.layer.matrices, end.weight.shape), fitted.layer.bias.ravel())
-        done.append(Refit(node.name, fitted.before, fitted.after))
+        goal = _goal(channels, gone, wires, node)
+        done += _fit(channels, wires, node, goal, split, samples)
+        partner = _partner(wires, goal, behind)
+        if partner is not None:  # it was fitted when nobody knew what this branch would lose
+            again = _Goal(goal.value, wires.behind_bias(node), goal.kept)
+            _fit(channels, Wires(pruned), partner, again, split, samples)
     return done
+
+
+def _may_be_fitted(wires: Wires, node: onnx.NodeProto) -> bool:
+    return wires.may_change(node) and columns_of(_end(wires, node)) <= MAX_COLUMNS
+
+
+def _end(wires: Wires, node: onnx.NodeProto) -> End:
+    return End(node, wires.weight(node), node.input[0], np.zeros(0, np.int64))
+
+
+def _partner(wires: Wires, goal: _Goal, behind: Collection[str]) -> onnx.NodeProto | None:
+    """The layer that makes the other side of a sum, if it was fitted too."""
+    layers = (wires.producer[output] for output in behind if output in wires.producer)
+    found = (n for n in layers if goal.other and wires.may_change(n) and wires.behind_bias(n) == goal.other)
+    return next((n for n in found if _may_be_fitted(wires, n)), None)
 
 
 def layers_behind(channels: Channels, gone: Array) -> Iterator[str]:
@@ -110,25 +123,36 @@ def layers_behind(channels: Channels, gone: Array) -> Iterator[str]:
                 yield node.output[0]
 
 
-def _fit(channels: Channels, gone: Array, wires: Wires, end: End, split: Split, samples: int) -> Fitted | None:
-    goal = _goal(channels, gone, wires, end.node)
-    layer = Layer(end.matrices.astype(np.float64), wires.bias(end.node).reshape(len(end.matrices), -1))
-    with_bias = wires.has_place_for_bias(end.node)
+def _fit(
+    channels: Channels, wires: Wires, node: onnx.NodeProto, goal: _Goal, split: Split, samples: int
+) -> list[Refit]:
+    """Give a layer the weight that comes nearest to its goal; nothing where its values are not finite."""
+    end = _end(wires, node)
+    layer = Layer(end.matrices.astype(np.float64), wires.bias(node).reshape(len(end.matrices), -1))
+    tallies = _tallied(channels, wires, end, goal, split, samples)
+    if not all(t.count and np.isfinite(t.second).all() and np.isfinite(t.cross).all() for t in tallies):
+        return []
+    fitted = fit_layer(layer, *tallies, with_bias=wires.has_place_for_bias(node))
+    wires.store(node, weight_of(node, fitted.layer.matrices, end.weight.shape), fitted.layer.bias.ravel())
+    return [Refit(node.name, fitted.before, fitted.after)]
+
+
+def _tallied(
+    channels: Channels, wires: Wires, end: End, goal: _Goal, split: Split, samples: int
+) -> tuple[Tally, Tally]:
+    """What a layer gets in the pruned model beside what it should give: rows to learn from, and rows to judge by."""
     tallies, rng = (Tally(), Tally()), np.random.default_rng(0)
     asked = [(channels.model, [goal.value]), (wires.model, [end.value, goal.other])]
-    positions = rows_a_sample(columns_of(end), samples)
+    positions, groups = rows_a_sample(columns_of(end), samples), len(end.matrices)
     for number, ((whole, part), n) in enumerate(run_together(asked, split, samples, f"fit {end.node.name}")):
         value = part[end.value][:n]
         wanted = _take(whole[goal.value][:n], goal.kept, _axis(end.node))
         if goal.other:
             wanted = wanted - part[goal.other][:n]
-        groups = len(layer.matrices)
         places = end.places(value, positions, rng)
         chosen = tallies[number % _HELD_OUT == _HELD_OUT - 1]
         chosen.add(end.rows(value, places), end.outputs(wanted, places, groups))
-    if not all(t.count and np.isfinite(t.second).all() and np.isfinite(t.cross).all() for t in tallies):
-        return None
-    return fit_layer(layer, *tallies, with_bias=with_bias)
+    return tallies
 
 
 def _goal(channels: Channels, gone: Array, wires: Wires, node: onnx.NodeProto) -> _Goal:
