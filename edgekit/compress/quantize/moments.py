@@ -73,7 +73,7 @@ class Window:
         return np.asarray(seen[(*apart, *(slice(None, None, d) for d in self.dilations))])
 
     def _grid(self, seen: Array) -> tuple[int, ...]:
-        return seen.shape[2 : 2 + len(self.kernel)]
+        return tuple(seen.shape[2 : 2 + len(self.kernel)])
 
     def _rows(self, seen: Array, chosen: Array) -> Array:
         places: list[Any] = [slice(None), slice(None), *np.unravel_index(chosen, self._grid(seen))]

@@ -98,7 +98,7 @@ class End:
         window = self.window
         if window is None:
             return 1
-        return int(value.shape[1]) // self.weight.shape[1]
+        return int(value.shape[1] // self.weight.shape[1])
 
     def padded(self, window: Window, shape: tuple[int, ...]) -> Window:
         """The window with the borders that `auto_pad` means for an input of this shape."""

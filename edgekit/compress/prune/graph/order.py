@@ -60,7 +60,8 @@ def order_by_scale(channels: Channels, group: Group) -> Order | None:
 
 def order_by_energy(channels: Channels, group: Group, ends: Sequence[End], moments: Sequence[Moments]) -> Order:
     """By how much of its readers' outputs a channel makes up, each taken alone."""
-    return _sorted(group, sum(_energies(channels, group, e, m) for e, m in zip(ends, moments, strict=True)) / len(ends))
+    each = [_energies(channels, group, e, m) for e, m in zip(ends, moments, strict=True)]
+    return _sorted(group, np.mean(each, axis=0))
 
 
 def order_by_reconstruction(channels: Channels, group: Group, ends: Sequence[End], moments: Sequence[Moments]) -> Order:
@@ -69,7 +70,7 @@ def order_by_reconstruction(channels: Channels, group: Group, ends: Sequence[End
     left = np.arange(len(group))
     gone, damage = list[int](), [0.0]
     while len(left) > 1:
-        scores = sum(s.losses(left) for s in surgeons) / len(surgeons)
+        scores = np.mean([s.losses(left) for s in surgeons], axis=0)
         worst = int(np.argmin(scores))
         for surgeon in surgeons:
             surgeon.remove(int(left[worst]))
@@ -102,30 +103,16 @@ def _columns(channels: Channels, group: Group, end: End) -> Array:
 
 
 def _power(matrices: Array, covariance: Array) -> float:
-    """Variance of all outputs."""
-    return float(
-        np.einsum(
-            "gor,grc,goc->",
-            matrices,
-            np.broadcast_to(covariance, (len(matrices), *covariance.shape[1:])),
-            matrices,
-            optimize=True,
-        )
-    )
+    """Variance of all outputs together."""
+    return float(((matrices @ covariance) * matrices).sum())
 
 
 def _energies(channels: Channels, group: Group, end: End, moments: Moments) -> Array:
     matrices, covariance = end.matrices.astype(np.float64), moments.covariance
     columns = _columns(channels, group, end)
-    total = max(_power(matrices, covariance), _TINY)
     own = covariance[:, columns[:, :, None], columns[:, None, :]]
-    weights = matrices[:, :, columns]
-    return (
-        np.einsum(
-            "goua,guab,goub->u", weights, np.broadcast_to(own, (len(matrices), *own.shape[1:])), weights, optimize=True
-        )
-        / total
-    )
+    weights = matrices[:, :, columns].transpose(0, 2, 1, 3)  # (groups, channels, out, columns)
+    return np.asarray(((weights @ own) * weights).sum(axis=(0, 2, 3)) / max(_power(matrices, covariance), _TINY))
 
 
 class _Surgeon:

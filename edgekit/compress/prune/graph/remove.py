@@ -41,7 +41,7 @@ def remove_channels(channels: Channels, units: Array) -> onnx.ModelProto:
     names = Names(model)
     for fix in channels.tracing.fixes:
         if gone[fix.labels].any():
-            (_set_count if isinstance(fix, CountFix) else _set_entry)(model, fix, gone, names)  # type: ignore[operator]
+            _apply_fix(model, fix, gone, names)
     strip_value_info(model)
     remove_dead(model)
     dedupe(model)
@@ -133,7 +133,14 @@ def _with_weights(channels: Channels, change: Change) -> onnx.ModelProto:
     return model
 
 
-def _set_count(model: onnx.ModelProto, fix: CountFix, gone: Array, names: Names) -> None:
+def _apply_fix(model: onnx.ModelProto, fix: CountFix | EntryFix, gone: Array, names: Names) -> None:
+    if isinstance(fix, CountFix):
+        _set_count(model, fix, gone)
+    else:
+        _set_entry(model, fix, gone, names)
+
+
+def _set_count(model: onnx.ModelProto, fix: CountFix, gone: Array) -> None:
     node = model.graph.node[fix.node]
     count = int(np.count_nonzero(~gone[fix.labels]))
     if fix.index is None:

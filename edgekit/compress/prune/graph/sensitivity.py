@@ -101,4 +101,4 @@ def measured_damage(order: Order, counts: Array, at: Array, seen: Sequence[float
     """
     known = np.nan_to_num(np.maximum.accumulate(np.array([0.0, *seen])), posinf=_HOPELESS)
     places = order.damage[np.concatenate([[0], at])] + 1e-9 * np.arange(len(at) + 1)
-    return np.interp(order.damage[counts], places, known)
+    return np.asarray(np.interp(order.damage[counts], places, known))

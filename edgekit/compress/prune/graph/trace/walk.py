@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx
 from onnx import numpy_helper
 
@@ -113,11 +114,14 @@ class Tracing:
 
     def fix(self, fix: Fix) -> None:
         """Note what has to be rewritten; one place that counts two things makes them one."""
-        for known in self.fixes if isinstance(fix, EntryFix) else ():
-            if isinstance(known, EntryFix) and known.place == fix.place:
-                self.partition.unify(known.labels, fix.labels)
-                return
-        self.fixes.append(fix)
+        place = fix.place if isinstance(fix, EntryFix) else None
+        same = next((f for f in self.fixes if place and isinstance(f, EntryFix) and f.place == place), None)
+        if same is None:
+            self.fixes.append(fix)
+        elif len(same.labels) == len(fix.labels):
+            self.partition.unify(same.labels, fix.labels)
+        else:
+            self.partition.block(np.concatenate([same.labels, fix.labels]), "one constant is the size of two axes")
 
     def give(self, name: str, axes: Axes | None) -> None:
         """Note the labels of a value; None for one of which not even the rank is known."""

@@ -29,7 +29,7 @@ def segments(before: tuple[int, ...], after: tuple[int, ...]) -> Iterator[Segmen
     """The smallest runs of axes with equal products; axes of size 1 join the run they stand in."""
     i = j = 0
     while i < len(before) or j < len(after):
-        ins, outs, left, right = [], [], 1, 1
+        ins, outs, left, right = list[int](), list[int](), 1, 1
         while not ins or not outs or left != right:
             if (left <= right or j == len(after)) and i < len(before):
                 left, i = left * before[i], i + 1
