@@ -31,7 +31,8 @@ _HOPELESS = 1e9
 def levels(counts: Array, channels: int) -> Array:
     """At which of the allowed counts damage is measured."""
     chosen = [int(np.argmin(np.abs(counts - share * channels))) for share in _SHARES]
-    return np.unique(counts[[*chosen, -1]])
+    found = np.unique(counts[[*chosen, -1]])
+    return found[found > 0]
 
 
 def affordable_samples(macs: float, measurements: int) -> int:

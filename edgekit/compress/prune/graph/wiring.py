@@ -91,14 +91,13 @@ class Wires:
         """Give a layer another weight and bias, of its own."""
         names = Names(self.model)
         kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(self.constants[node.input[1]].data_type))
-        node.input[1] = self._added(names.fresh(node.input[1]), weight.astype(kind))
         if self.has_place_for_bias(node):
             self._store_bias(node, names, bias.astype(kind))
+        node.input[1] = self._added(names.fresh(node.input[1]), weight.astype(kind))
         self._sweep()
 
     def _store_bias(self, node: onnx.NodeProto, names: Names, bias: Array) -> None:
-        old = self._bias_name(node)
-        adds = self._bias_node(node)
+        old, adds = self._bias_name(node), self._bias_node(node)
         shape = tuple(self.constants[old].dims) if old and adds is not None else bias.shape
         if int(np.prod(shape)) != bias.size:
             shape = bias.shape
