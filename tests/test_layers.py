@@ -28,6 +28,7 @@ HEAVY = {
     "scipy",
     "sklearn",
     "tokenizers",
+    "torch_pruning",
     "transformers",
     "optimum",
     "neural_compressor",

@@ -1,6 +1,6 @@
 """Techniques. A new one: one module here, one import line below, one test."""
 
-from edgekit.compress.prune import onnx_channels
+from edgekit.compress.prune import channels, onnx_channels
 from edgekit.compress.quantize import dynamic, half, int4, static, weights
 from edgekit.compress.technique import (
     TECHNIQUES,
@@ -10,6 +10,8 @@ from edgekit.compress.technique import (
     StepResult,
     Target,
     Technique,
+    TorchStep,
+    misplaced,
     name_of,
 )
 
@@ -21,9 +23,12 @@ __all__ = [
     "StepResult",
     "Target",
     "Technique",
+    "TorchStep",
+    "channels",
     "dynamic",
     "half",
     "int4",
+    "misplaced",
     "name_of",
     "onnx_channels",
     "static",

@@ -8,19 +8,24 @@ A module of a technique holds a frozen config whose first field names the verb a
 
     @technique(StaticConfig, stage="onnx", summary="...", paper="...", needs_calibration=True)
     def quantize_static(config: StaticConfig, step: OnnxStep) -> StepResult: ...
+
+One of stage "torch" gets a TorchStep in the place of the OnnxStep, and leaves a checkpoint in the place of a file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from edgekit.data import DataSet
 from edgekit.data.split import Split
 from edgekit.tasks.metric import Metric
+from edgekit.training.checkpoint import TrainedModel
+from edgekit.training.config import TrainConfig
 
 Stage = Literal["torch", "onnx"]
 Target = Literal["cpu", "cpu-no-vnni", "arm", "cuda", "tensorrt", "web"]
@@ -68,6 +73,37 @@ class OnnxStep:
 
 
 @dataclass(frozen=True)
+class TorchStep:
+    """What a torch-stage technique works with.
+
+    Attributes:
+        model: To compress, in evaluation mode; never changed, a technique works on a copy.
+        out: Checkpoint directory to write; what an interrupted training goes on from lies in `out/work`.
+        load_data: Gives the data as the model takes it.
+        fingerprint: Of the data.
+        metric: Which decides, on validation data.
+        validate: A model -> its metric on validation data.
+        base: Gives the model that the variant started from, as a teacher.
+        open: A checkpoint directory -> its model, also one of the user's code.
+        train: How that one was trained; what a step's `finetune` does not say is taken from here.
+        work: Directory for what a step wants to find again when it is interrupted.
+        speedup: A model -> how many times as fast its exported file runs as that of `model`.
+    """
+
+    model: TrainedModel
+    out: Path
+    load_data: Callable[[], DataSet]
+    fingerprint: str
+    metric: Metric
+    validate: Callable[[TrainedModel], float]
+    base: Callable[[], TrainedModel]
+    open: Callable[[Path], TrainedModel]
+    train: TrainConfig
+    work: Path
+    speedup: Callable[[TrainedModel], float]
+
+
+@dataclass(frozen=True)
 class StepResult:
     """What a technique did.
 
@@ -75,7 +111,9 @@ class StepResult:
         changed: False when there was nothing to gain; `out` is then a copy of the model.
         reason: One sentence: what was done, or why nothing was.
         excluded_nodes: The nodes that were left in float.
-        details: Facts for the report, ready for JSON.
+        details: Facts for the report, ready for JSON. A technique of stage "torch" tells `parameters` and `macs` as
+            {before, after}, and `links`: the names of what it did in turn, such as "pruned" and "fine-tuned", each with
+            the metric on validation data.
     """
 
     changed: bool
@@ -97,6 +135,7 @@ class Technique:
         summary: One line for `edgekit list techniques`.
         paper: Where it comes from.
         needs_calibration: Whether it observes activations on calibration data.
+        not_after: Techniques that must not stand before it in a variant, by name or by kind, each with the reason.
     """
 
     kind: str
@@ -107,6 +146,7 @@ class Technique:
     summary: str
     paper: str
     needs_calibration: bool = False
+    not_after: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -120,18 +160,52 @@ def name_of(config: StepConfig) -> str:
     return f"{kind}: {getattr(config, kind)}"
 
 
+def misplaced(names: Sequence[str]) -> list[tuple[int, str]]:
+    """Steps that make no sense where they stand: index and reason of each.
+
+    Args:
+        names: Of the techniques of a variant, in their order; one that nobody registered is passed over.
+    """
+    chain = [(index, TECHNIQUES[name]) for index, name in enumerate(names) if name in TECHNIQUES]
+    return [
+        (index, reason)
+        for place, (index, step) in enumerate(chain)
+        if (reason := next(_objections(step, [t for _, t in chain[:place]]), ""))
+    ]
+
+
+def _objections(step: Technique, before: Sequence[Technique]) -> Iterator[str]:
+    """Why a step cannot come after these."""
+    for earlier in before:
+        if step.stage == "torch" and earlier.stage == "onnx":
+            yield (
+                f"`{step.name}` trains the torch model and cannot follow `{earlier.name}`, which works on the exported "
+                "file; put it before"
+            )
+        for name in (earlier.name, earlier.kind):
+            if name in step.not_after:
+                yield f"`{step.name}` cannot follow `{earlier.name}`: {step.not_after[name]}"
+
+
 TECHNIQUES: dict[str, Technique] = {}
 F = TypeVar("F", bound=Callable[..., StepResult])
 
 
 def technique(
-    config: type[StepConfig], *, stage: Stage, summary: str, paper: str, needs_calibration: bool = False
+    config: type[StepConfig],
+    *,
+    stage: Stage,
+    summary: str,
+    paper: str,
+    needs_calibration: bool = False,
+    not_after: Mapping[str, str] | None = None,
 ) -> Callable[[F], F]:
     """Register a function as the technique of its config; its verb and method are the config's first field."""
     kind, first = next(iter(config.model_fields.items()))
 
     def register(function: F) -> F:
-        made = Technique(kind, str(first.default), stage, config, function, summary, paper, needs_calibration)
+        names = (kind, str(first.default))
+        made = Technique(*names, stage, config, function, summary, paper, needs_calibration, not_after or {})
         TECHNIQUES[made.name] = made
         return function
 

@@ -25,6 +25,7 @@ from edgekit.load.weights import SUFFIXES
 from edgekit.specs import TensorSpec
 from edgekit.tasks import TASKS
 from edgekit.training.checkpoint import TrainedModel, load_checkpoint, read_config
+from edgekit.training.edits import apply_edits
 from edgekit.training.start import replace_head
 
 if TYPE_CHECKING:
@@ -233,10 +234,12 @@ def open_checkpoint(directory: Path, builder: Builder | None = None) -> TrainedM
     Raises:
         ModelError: if it is damaged, or was built by code that is not named.
     """
-    architecture = read_config(directory)["card"].get("architecture") or {}
+    card = read_config(directory)["card"]
+    architecture, edits = card.get("architecture") or {}, card.get("edits", {})
     if "hf" in architecture:
         build = build_text_classifier if architecture.get("text") else build_hugging_face
-        return load_checkpoint(directory, _with_head(build(architecture["hf"]), architecture))
+        module = apply_edits(_with_head(build(architecture["hf"]), architecture), edits)
+        return load_checkpoint(directory, module)
     if "builder" not in architecture:
         return load_checkpoint(directory)
     if builder is None:
@@ -247,7 +250,7 @@ def open_checkpoint(directory: Path, builder: Builder | None = None) -> TrainedM
     arguments = builder.arguments or architecture.get("arguments", {})
     module = replace(builder, arguments=arguments).build()
     module = values_of(module) if architecture.get("values") else module
-    return load_checkpoint(directory, _with_head(module, architecture))
+    return load_checkpoint(directory, apply_edits(_with_head(module, architecture), edits))
 
 
 def _with_head(module: nn.Module, architecture: Mapping[str, Any]) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from edgekit.files import sha256_of
@@ -62,12 +63,27 @@ def export(work: Workspace) -> dict[str, Any]:
     recipe, out = work.recipe, work.model()
     causal = causal_base(recipe)
     foreign = causal is not None or (recipe.model is not None and recipe.model.onnx is not None)
+    weights = fingerprint(recipe.model) if foreign and recipe.model else sha256_of(work.checkpoint / WEIGHTS)
+    if causal is None:
+        return _export(work, "export", weights, work.checkpoint, out, "exporting to ONNX")
 
     def make() -> dict[str, Any]:
-        written = export_causal(work, causal) if causal else export_base(recipe, work.source.text, work.checkpoint, out)
-        return {**written, "path": str(out.relative_to(work.out))}
+        return {**export_causal(work, causal), "path": str(out.relative_to(work.out))}
 
-    weights = fingerprint(recipe.model) if foreign and recipe.model else sha256_of(work.checkpoint / WEIGHTS)
+    known = [versions("torch", "onnx", "edgekit"), work.fingerprint, versions("transformers", "optimum-onnx")]
+    return work.store.run("export", [weights, recipe.export.as_key(), *known], [out], make, "exporting to ONNX").result
+
+
+def export_link(work: Workspace, name: str, place: Path, out: Path) -> dict[str, Any]:
+    """Write the checkpoint of a variant's torch step as ONNX, as the base was written."""
+    return _export(work, f"{name}.export", sha256_of(place / WEIGHTS), place, out, f"exporting {name} to ONNX")
+
+
+def _export(work: Workspace, step: str, weights: str, place: Path, out: Path, doing: str) -> dict[str, Any]:
+    recipe = work.recipe
+
+    def make() -> dict[str, Any]:
+        return {**export_base(recipe, work.source.text, place, out), "path": str(out.relative_to(work.out))}
+
     inputs = [weights, recipe.export.as_key(), versions("torch", "onnx", "edgekit")]
-    inputs += [work.fingerprint, versions("transformers", "optimum-onnx")] if causal else []
-    return work.store.run("export", inputs, [out], make, "exporting to ONNX").result
+    return work.store.run(step, inputs, [out], make, doing).result

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.evaluate import paired_drop, scores_of
+from edgekit.evaluate import evaluate, paired_drop, scores_of
 from edgekit.files import replacing, sha256_of
+from edgekit.graph.read import size_bytes
 from edgekit.judge import judge_key
 from edgekit.pipeline.pictures import answers_file, write_answers
 from edgekit.pipeline.workspace import Workspace, versions
@@ -48,6 +50,37 @@ def evaluate_model(work: Workspace, name: str) -> dict[str, Any]:
     ]
     written = [*files.values(), *answers.values()]
     return work.store.run(f"{name}.metric", inputs, written, make, f"evaluating {name}").result
+
+
+def evaluate_links(work: Workspace, name: str, steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The steps of a model, each with the metric on both splits after it, where there are several; else as they are."""
+    if len(steps) < 2:
+        return list(steps)
+    last = evaluate_model(work, name)
+    inner = [_evaluate_link(work, name, index, len(steps)) for index in range(len(steps) - 1)]
+    values = [*inner, {split: {k: v for k, v in last[split].items() if k in inner[0][split]} for split in SPLITS}]
+    paths = [work.stage(name, index, len(steps)) for index in range(len(steps))]
+    return [
+        {**step, "metric": value, "size_bytes": size_bytes(path)}
+        for step, value, path in zip(steps, values, paths, strict=True)
+    ]
+
+
+def _evaluate_link(work: Workspace, name: str, index: int, count: int) -> dict[str, Any]:
+    """The metric after a step that is not the last."""
+    model = work.stage(name, index, count)
+
+    def make() -> dict[str, Any]:
+        from edgekit.ort import Session
+
+        session, splits = Session(model), work.data.splits
+        return {split: evaluate(session, splits[split], work.metric).as_dict() for split in SPLITS}
+
+    judge = judge_key(work.source.name) if work.metric.needs_judge else ""
+    known = versions("onnxruntime", "onnxruntime-gpu", "edgekit")
+    inputs = [sha256_of(model), work.fingerprint, work.metric.name, judge, known]
+    doing = f"evaluating {name} after step {index + 1}"
+    return work.store.run(f"{name}.{index}.metric", inputs, [], make, doing).result
 
 
 def drops_of(work: Workspace, name: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from edgekit.pipeline.floor import shortfalls
 from edgekit.pipeline.generation import measure_writing
 from edgekit.pipeline.latency import measure_latency, rows_of
 from edgekit.pipeline.pictures import PicturePlan, compared_in_pictures, gather_pictures, has_pictures, picture_files
-from edgekit.pipeline.quality import drops_of, evaluate_model, measure_baseline
+from edgekit.pipeline.quality import drops_of, evaluate_links, evaluate_model, measure_baseline
 from edgekit.pipeline.results import BASE, ModelResult, Report, choose_best
 from edgekit.pipeline.robust import RobustPlan, measure_robustness, stages_of
 from edgekit.pipeline.variants import compress
@@ -48,6 +48,7 @@ def _run_steps(work: Workspace) -> Report:
     exported = base.export(work)
     steps: Steps = {BASE: [exported], **{name: compress(work, name) for name in recipe.variants}}
     quality = {name: evaluate_model(work, name) for name in steps}
+    steps = {name: evaluate_links(work, name, done) for name, done in steps.items()}
     robust = _robust(work, steps)
     measured = measure_latency(work, list(steps))
     writing = measure_writing(work, list(steps))

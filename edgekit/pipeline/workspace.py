@@ -65,6 +65,10 @@ class Workspace:
         """The file of the base or of a variant."""
         return self.out / "models" / f"{name}.onnx"
 
+    def link(self, name: str, index: int) -> Path:
+        """The checkpoint directory that a torch step of a variant writes."""
+        return self.scratch / f"{name}.{index}" / "checkpoint"
+
     def between(self, name: str, index: int) -> Path:
         """What a step that is not the variant's last writes."""
         return self.scratch / f"{name}.{index}.onnx"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import operator
 import re
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 import edgekit.search  # noqa: F401  registers `quantize: auto`
 from edgekit.bench.config import BenchConfig
-from edgekit.compress import TECHNIQUES, StepConfig, Target, name_of
+from edgekit.compress import TECHNIQUES, StepConfig, Target, misplaced, name_of
 from edgekit.data import SOURCES, TextConfig, resolve_source
 from edgekit.data.text.config import SUFFIXES
 from edgekit.errors import DataError, unknown
@@ -209,13 +210,22 @@ class Recipe(_Part):
                 f"export: {self.subject} has no part {self.export.part!r}; leave it out (a language model of "
                 "Hugging Face is exported with its cache anyway)"
             )
-        refused = FAMILIES[family].refuses if family else {}
         mistakes = [
-            f"variants.{variant}[{index}]: family {family!r} refuses `{name}`: {refused[name]}"
+            f"variants.{variant}[{index}]: {said}"
             for variant, steps in self.variants.items()
-            for index, name in enumerate(map(step_name, steps))
-            if name in refused
+            for index, said in self._senseless([step_name(step) for step in steps])
         ]
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self
+
+    def _senseless(self, names: Sequence[str]) -> Iterator[tuple[int, str]]:
+        """Steps of a variant that the family refuses, that need another model, or that stand in the wrong place."""
+        family = self.model.family if self.model else self.family
+        refused = FAMILIES[family].refuses if family else {}
+        for index, name in enumerate(names):
+            if name in refused:
+                yield index, f"family {family!r} refuses `{name}`: {refused[name]}"
+            if self.model and self.model.onnx and TECHNIQUES[name].stage == "torch":
+                yield index, f"`{name}` needs the torch model, and an ONNX file is loaded; leave it out"
+        yield from misplaced(names)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgekit.report.chain import COLUMNS as CHAIN_COLUMNS
+from edgekit.report.chain import TITLE as CHAIN_TITLE
+from edgekit.report.chain import chain_lines
 from edgekit.report.comparison import COLUMNS, compare, setting_of
 from edgekit.report.further import further_lines
 from edgekit.report.pictures.colours import style_of
@@ -31,6 +34,9 @@ def html(report: Mapping[str, Any], sections: Sequence[Section] = ()) -> str:
         further=[line.removeprefix("- ") for line in further_lines(report)],
         plot=_plot(report),
         sections=sections,
+        chain=chain_lines(report),
+        chain_columns=CHAIN_COLUMNS,
+        chain_title=CHAIN_TITLE,
         robust=robust_lines(report),
         robust_columns=ROBUST_COLUMNS,
         robust_title=robust_title(report) if report.get("robust") else "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgekit.report.chain import chain_markdown
 from edgekit.report.comparison import COLUMNS, compare, why_unchanged
 from edgekit.report.further import further_lines, lost
 from edgekit.report.pictures.section import Section, markdown_sections
@@ -50,6 +51,7 @@ def markdown(report: Mapping[str, Any], sections: Sequence[Section] = ()) -> str
     for line in compare(report):
         cells = [f"**{c}**" if line.best and c else c.replace("|", "/") for c in line.cells]
         lines.append("| " + " | ".join(cells) + " |")
+    lines += chain_markdown(report)
     lines += robust_markdown(report)
     lines += markdown_sections(sections)
     lines += ["", "## How it was measured", "", *_method(report), ""]

@@ -16,6 +16,7 @@ from edgekit.families import FAMILIES
 from edgekit.files import replacing, sha256_of, write_json
 from edgekit.specs import Array, Feeds, TensorSpec
 from edgekit.tasks import TASKS
+from edgekit.training.edits import apply_edits
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,6 +40,7 @@ class ModelCard:
         outputs: Names of the outputs; () where the task names them.
         architecture: What builds a model that is of no family of ours (see `edgekit.load`); {} for our families.
         part: Name of the part of the family's model that this is; "" for the whole.
+        edits: What pruning took out of the module after it was built (see `training.edits`); {} for nothing.
     """
 
     family: str
@@ -52,13 +54,18 @@ class ModelCard:
     outputs: tuple[str, ...] = ()
     architecture: dict[str, Any] = field(default_factory=dict)
     part: str = field(default="", repr=False)  # training does not depend on it
+    edits: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def size_arguments(self) -> Mapping[str, Any]:
+        """The keyword arguments of the size, as they are after pruning."""
+        return {**FAMILIES[self.family].sizes[self.size], **self.edits.get("size", {})}
 
     @property
     def model_inputs(self) -> tuple[TensorSpec, ...]:
         """What the model, or this part of it, gets: what the data holds, or noise, or both."""
         if self.part:
-            family = FAMILIES[self.family]
-            return family.parts[self.part].inputs(self.inputs, family.sizes[self.size])
+            return FAMILIES[self.family].parts[self.part].inputs(self.inputs, self.size_arguments)
         return self.inputs if self.architecture else FAMILIES[self.family].model_inputs(self.size, self.inputs)
 
     @property
@@ -69,13 +76,13 @@ class ModelCard:
         return FAMILIES[self.family].limits_of(self.size)
 
     def build(self) -> nn.Module:
-        """The untrained module."""
+        """The untrained module, without what was pruned."""
         module = FAMILIES[self.family].make(self.size, self.inputs, len(self.classes), task=self.task)
-        if self.target_scale is None:
-            return module
-        from edgekit.training.rescaled import Rescaled
+        if self.target_scale is not None:
+            from edgekit.training.rescaled import Rescaled
 
-        return Rescaled(module, *self.target_scale)
+            module = Rescaled(module, *self.target_scale)
+        return apply_edits(module, self.edits)
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> ModelCard:
@@ -116,7 +123,7 @@ class TrainedModel:
             raise ModelError(f"model of family {self.card.family!r}: {has}")
         chosen = parts[part]
         before = TASKS[self.card.task].outputs if chosen.behind_task else ()
-        card = replace(self.card, part=part, outputs=(*before, *chosen.output_names(family.sizes[self.card.size])))
+        card = replace(self.card, part=part, outputs=(*before, *chosen.output_names(self.card.size_arguments)))
         return TrainedModel(chosen.pick(self.module), card)
 
     def run(self, feeds: Feeds) -> list[Array]:

@@ -111,3 +111,24 @@ class TrainConfig(_Config):
         `init` is left out: what counts is what lies there (`training.start.start_key`).
         """
         return self.model_dump(mode="json", exclude_defaults=True, exclude={"init"})
+
+
+class FineTuneConfig(TrainConfig):
+    """Training on after a model was changed.
+
+    What is not said here is as the model itself was trained, but for the keys that this class has defaults of.
+    """
+
+    epochs: PositiveInt = 3
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    def after(self, trained: TrainConfig) -> TrainConfig:
+        """What to train with.
+
+        Args:
+            trained: How the model itself was trained.
+        """
+        own = set(FineTuneConfig.__annotations__) | self.model_fields_set
+        said = {name: getattr(self, name) for name in TrainConfig.model_fields if name in own}
+        return trained.model_copy(update={"init": None, **said})

@@ -30,6 +30,7 @@ from edgekit.training.checkpoint import (
     save_checkpoint,
 )
 from edgekit.training.config import TrainConfig
+from edgekit.training.extras import NOTHING, Extras
 from edgekit.training.processes import end_helpers, team
 from edgekit.training.start import freeze, start_key, starting_module
 from edgekit.training.trainer import brief, callbacks_for, last_checkpoint, quiet_lightning
@@ -65,6 +66,7 @@ def fit(
     fingerprint: str,
     start: TrainedModel | None = None,
     metric: Metric | None = None,
+    extras: Extras = NOTHING,
 ) -> TrainedModel:
     """Train a model, or go on where an interrupted training stopped.
 
@@ -76,6 +78,7 @@ def fit(
         fingerprint: Of the data.
         start: A ready model to start from, in the place of random weights or `config.init`.
         metric: Which decides, on validation data; that of the task by default.
+        extras: What happens beside that, such as masks that hold pruned weights at zero.
 
     Returns:
         The model at its best validation metric.
@@ -86,7 +89,7 @@ def fit(
         ModelError: if `config.init` is no checkpoint.
     """
     require_training()
-    key = training_key(card, config, fingerprint, start_key(config.init, start))
+    key = extras.keyed(training_key(card, config, fingerprint, start_key(config.init, start)))
     done = _finished(out, key, start)
     if done is not None:
         return done
@@ -101,7 +104,7 @@ def fit(
         metric = metric or find_metric(TASKS[card.task].metric)
         try:
             with team(config, work):
-                best, history = _run_trainer(model, data, config, work, metric)
+                best, history = _run_trainer(model, data, config, work, metric, extras)
         except DivergenceError as error:
             raise DivergenceError(f"{error}; {_keep_last_good(model, work / 'best.ckpt', out, config)}") from error
         validation = _load_best(model, best)
@@ -200,7 +203,7 @@ def _zeros(card: ModelCard) -> list[Tensor]:
 
 
 def _run_trainer(
-    model: TrainedModel, data: DataSet, config: TrainConfig, work: Path, metric: Metric
+    model: TrainedModel, data: DataSet, config: TrainConfig, work: Path, metric: Metric, extras: Extras
 ) -> tuple[Path, list[dict[str, float]]]:
     """Fit; the path of the best checkpoint, and what each epoch came to."""
     import lightning.pytorch as pl
@@ -224,7 +227,7 @@ def _run_trainer(
             strategy=config.strategy,
             precision=_precision(model, data, config),
             gradient_clip_val=None if is_adversarial(model.card) else config.clip_gradients,
-            callbacks=[*callbacks_for(config, mode), history, keep],
+            callbacks=[*extras.callbacks(model), *callbacks_for(config, mode), history, keep],
             logger=TensorBoardLogger(work, name="", version="tensorboard"),
             enable_progress_bar=not progress.is_quiet(),
             enable_model_summary=False,

@@ -177,3 +177,35 @@ def test_every_recipe_that_comes_with_edgekit_loads(name: str) -> None:
     assert recipe.name == name
     assert recipe.variants
     assert path.read_text().startswith("# yaml-language-server: $schema=")
+
+
+PRUNE, QUANTIZE = "{prune: channels, ratio: 0.5}", "{quantize: static}"
+
+
+def test_an_order_of_steps_that_makes_no_sense_is_refused_with_its_line(refused: Callable[..., list[str]]) -> None:
+    assert refused(GOOD + f"variants:\n  a: [{PRUNE}, {QUANTIZE}]\n  b:\n    - {QUANTIZE}\n    - {PRUNE}\n") == [
+        "r.yaml:8: variants.b[1]: `prune: channels` trains the torch model and cannot follow `quantize: static`, which "
+        "works on the exported file; put it before"
+    ]
+
+
+def test_steps_on_the_torch_model_need_one(refused: Callable[..., list[str]]) -> None:
+    assert refused(f"name: a\nmodel: {{onnx: m.onnx}}\ndata: digits\nvariants:\n  a: [{PRUNE}]\n") == [
+        "r.yaml:5: variants.a[0]: `prune: channels` needs the torch model, and an ONNX file is loaded; leave it out"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("{prune: channels}", "needs exactly one of ratio, macs, parameters, speedup as its goal, got none"),
+        ("{prune: channels, ratio: 1.5}", "ratio: input should be less than 1, got 1.5"),
+        ("{prune: channels, ratio: 0}", "ratio: input should be greater than 0, got 0"),
+        ("{prune: chanels, ratio: 0.5}", "unknown technique 'prune: chanels'; did you mean 'prune: channels'?"),
+        ("{prune: channels, ratoi: 0.5}", "ratoi: unknown key; did you mean 'ratio'?"),
+        ("{prune: channels, ratio: 0.5, finetune: {epoch: 1}}", "unknown key; did you mean 'epochs'?"),
+    ],
+)
+def test_mistakes_of_a_pruning_step(step: str, said: str, refused: Callable[..., list[str]]) -> None:
+    (line,) = [line for line in refused(GOOD + f"variants:\n  a: [{step}]\n") if said in line]
+    assert line.startswith("r.yaml:5: variants.a[0]")

@@ -150,3 +150,16 @@ def test_the_start_is_copied(pico_cnn: Path) -> None:
     module = starting_module(model.card, None, model)
     assert module is not model.module
     assert all(torch.equal(a, b) for a, b in zip(module.parameters(), model.module.parameters(), strict=True))
+
+
+def test_what_fine_tuning_does_not_say_is_as_the_model_was_trained() -> None:
+    from edgekit.training.config import FineTuneConfig
+
+    trained = TrainConfig.model_validate(
+        {"epochs": 12, "learning_rate": 5e-3, "batch_size": 32, "augment": {"flip": True}, "ema": 0.99, "init": "there"}
+    )
+    found = FineTuneConfig(epochs=2, weight_decay=0.5).after(trained)
+    assert (found.epochs, found.learning_rate, found.warmup) == (2, 1e-3, 0.1)  # its own, by its own defaults
+    assert (found.batch_size, found.augment.flip, found.ema) == (32, True, 0.99)  # as before
+    assert (found.weight_decay, found.init) == (0.5, None)
+    assert type(found) is TrainConfig

@@ -1,0 +1,67 @@
+"""Pico models and tiny data for what works on the torch model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgekit import progress
+from edgekit.compress import TorchStep
+from edgekit.data import for_model, resolve_source
+from edgekit.families import FAMILIES
+from edgekit.judge import bind_judge
+from edgekit.pipeline.torch_step import TorchWork
+from edgekit.tasks import TASKS, find_metric
+from edgekit.training.checkpoint import TrainedModel, save_checkpoint
+from edgekit.training.config import TrainConfig
+from edgekit.training.fit import card_for
+
+Prepare = Callable[..., TorchStep]
+
+
+@pytest.fixture
+def model_of() -> Callable[..., TrainedModel]:
+    """An untrained model of a family for a data set, its normalisations stirred so that no two channels are alike."""
+
+    def build(family: str, size: str = "pico", data: str = "digits") -> TrainedModel:
+        source = resolve_source(data)
+        loaded = source.load(None, source.task_for(FAMILIES[family].tasks))
+        torch.manual_seed(0)
+        card = card_for(family, size, loaded)
+        module = card.build().eval()
+        with torch.no_grad():
+            for name, value in [*module.named_parameters(), *module.named_buffers()]:
+                if value.ndim == 1 and value.is_floating_point():
+                    value.uniform_(0.5, 1.5) if "var" in name else value.add_(0.3 * torch.randn_like(value))
+        return TrainedModel(module, card)
+
+    return build
+
+
+@pytest.fixture
+def step_of(tmp_path: Path, model_of: Callable[..., TrainedModel]) -> Prepare:
+    """A step on such a model, in a directory of its own."""
+
+    def prepare(family: str, size: str = "pico", data: str = "digits", **train: object) -> TorchStep:
+        progress.set_quiet(True)
+        model, place = model_of(family, size, data), tmp_path / "base"
+        save_checkpoint(model, place, {})
+        source = resolve_source(data)
+        loaded = for_model(source.load(None, model.card.task), model.card.model_inputs)
+        work = TorchWork(
+            checkpoint=place,
+            base=place,
+            out=tmp_path / "link" / "checkpoint",
+            load_data=lambda: loaded,
+            fingerprint=source.fingerprint(None),
+            metric=bind_judge(find_metric(TASKS[model.card.task].metric), data),
+            train=TrainConfig(**train),
+            work=tmp_path / "link",
+            threads=1,
+        )
+        return work.step()
+
+    return prepare
