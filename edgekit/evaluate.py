@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from edgekit.data.split import Batch, Split
 from edgekit.errors import DataError
 from edgekit.progress import track
 from edgekit.specs import Array, Feeds, TensorSpec
+from edgekit.tasks import TASKS, Decode, Task
 from edgekit.tasks.metric import Z_95, Metric, MetricValue, jackknife, summarise
 
 BATCH = 64
@@ -58,6 +59,9 @@ def scores_of(
 ) -> dict[str, Array]:
     """The scores of several metrics from one pass over the data, by name.
 
+    Metrics of what a model writes itself (`Task.decoded`) are taken of that, in a pass of its own, where the model says
+    that it does such a task.
+
     Args:
         runner: Who answers.
         split: What it is asked.
@@ -74,16 +78,47 @@ def scores_of(
             raise DataError(
                 f"data {split.name!r} has no labels, and metric {metric.name!r} needs them; add an array `labels`"
             )
+    task = task_of(runner)
+    written = [m for m in metrics if task is not None and m.name in task.decoded]
+    told = [m for m in metrics if m not in written]
+    found: dict[str, Array] = {}
+    if told or drifts:
+        found |= _scored(_answers(runner, split, batch), told, None if reference is runner else reference, drifts)
+    if written and task is not None and task.decode is not None:
+        found |= _scored(_written(runner, split, batch, task.decode), written)
+    return {metric.name: found[metric.name] for metric in (*metrics, *drifts)}
+
+
+def task_of(runner: object) -> Task | None:
+    """What a model says that it does: a trained one's card, or a session's file."""
+    card = getattr(runner, "card", None)
+    name = card.task if card is not None else getattr(runner, "metadata", {}).get("edgekit.task", "")
+    return TASKS.get(name)
+
+
+def _scored(
+    answers: Iterator[tuple[Batch, list[Array]]],
+    metrics: Sequence[Metric],
+    reference: Runner | None = None,
+    drifts: Sequence[Metric] = (),
+) -> dict[str, Array]:
     found: dict[str, list[Array]] = {metric.name: [] for metric in (*metrics, *drifts)}
-    for part, outputs in _answers(runner, split, batch):
+    for part, outputs in answers:
         feeds = {k: _head(v, part.n) for k, v in part.feeds.items()}
         for metric in metrics:
             found[metric.name].append(metric.score(outputs, part.labels, feeds))
         if drifts:
-            wanted = outputs[0] if reference in (None, runner) else _head(reference.run(part.feeds)[0], part.n)
+            wanted = outputs[0] if reference is None else _head(reference.run(part.feeds)[0], part.n)
             for metric in drifts:
                 found[metric.name].append(metric.score(outputs, wanted, feeds))
     return {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in found.items()}
+
+
+def _written(runner: Runner, split: Split, batch: int, decode: Decode) -> Iterator[tuple[Batch, list[Array]]]:
+    """Each batch of a split, labelled with what is right, and what the model writes itself."""
+    for part in _batches(runner, split, batch, f"write {split.name}"):
+        written, right = decode(runner.run, {k: _head(v, part.n) for k, v in part.feeds.items()}, part.labels)
+        yield replace(part, labels=right), [written]
 
 
 def drift(reference: Runner, candidate: Runner, split: Split, metric: Metric, *, batch: int = BATCH) -> MetricValue:
@@ -102,11 +137,14 @@ def drift(reference: Runner, candidate: Runner, split: Split, metric: Metric, *,
 
 def _answers(runner: Runner, split: Split, batch: int) -> Iterator[tuple[Batch, list[Array]]]:
     """Each batch of a split with the outputs of its real samples."""
+    for part in _batches(runner, split, batch, f"evaluate {split.name}"):
+        yield part, [_head(o, part.n) for o in runner.run(part.feeds)]
+
+
+def _batches(runner: Runner, split: Split, batch: int, doing: str) -> Iterator[Batch]:
     data = split.matched(runner.inputs)
     batch = min(data.affordable(batch, BATCH_VALUES), _affordable_answers(runner, data))
-    total = -(-len(data) // batch)
-    for part in track(data.batches(runner.inputs, batch), f"evaluate {split.name}", total=total):
-        yield part, [_head(o, part.n) for o in runner.run(part.feeds)]
+    yield from track(data.batches(runner.inputs, batch), doing, total=-(-len(data) // batch))
 
 
 def _affordable_answers(runner: Runner, data: Split) -> int:

@@ -36,6 +36,7 @@ HEAVY = {
 # Modules that are imported only by functions that need torch anyway.
 MAY_BE_HEAVY = {
     "families/decoder.py",
+    "families/encoder_decoder.py",
     "families/bert_module.py",
     "families/layers.py",
     "families/recurrent_module.py",

@@ -42,14 +42,14 @@ def evaluate(
     """Compute a metric of a model on data; the same code judges torch and ONNX."""
     from edgekit.data import is_text, load_split
     from edgekit.evaluate import evaluate as measure
-    from edgekit.generate.files import tokenizer_of
+    from edgekit.generate.files import tokenizers_of
     from edgekit.judge import bind_judge
     from edgekit.tasks import TASKS, find_metric
 
     runner, task = _runner(model, provider)
     name = metric or (TASKS[task].metric if task in TASKS else "top1")
     bound = bind_judge(find_metric(name), judge or data)
-    tokenizer = tokenizer_of(model, runner) if is_text(data) else None
+    tokenizer = tokenizers_of(model, runner) if is_text(data) else None
     samples = load_split(data, split, task=task, inputs=runner.inputs, tokenizer=tokenizer)
     options = {"attack": attack, "epsilon": epsilon, "steps": steps}
     samples, under = _attacked(samples, options, attacked_on or model)

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgekit.cli.command import command, emit, json_wanted
+from edgekit.cli.command import command, emit, json_wanted, refuse_beside
 
 if TYPE_CHECKING:
     from edgekit.generate import SessionModel
+
+_PAIRS = "Encoder and decoder"
+_OF_PAIRS = {"model", "prompt", "max_tokens", "decoder", "beam", "length_penalty", "provider", "threads"}
 
 
 def register(app: typer.Typer) -> None:
@@ -19,8 +22,13 @@ def register(app: typer.Typer) -> None:
 
 
 def generate(
-    model: Annotated[Path, typer.Argument(help="A language model's .onnx file, its tokenizer.json beside it.")],
-    prompt: Annotated[str, typer.Argument(help="The text to go on from; an empty one begins anew.")] = "",
+    model: Annotated[
+        Path,
+        typer.Argument(help="A language model's .onnx file, or an encoder's; the tokenizer.json lies beside it."),
+    ],
+    prompt: Annotated[
+        str, typer.Argument(help="The text to go on from (an empty one begins anew), or to turn into another.")
+    ] = "",
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to write.")] = 128,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token always.")] = 0.8,
     top_k: Annotated[int, typer.Option(help="Draw from so many likeliest tokens; 0 for all.")] = 0,
@@ -28,10 +36,26 @@ def generate(
     seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same text.")] = 0,
     stop: Annotated[list[str] | None, typer.Option(help="Stop before this text; can be given again.")] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="tokenizer.json, where it does not lie beside.")] = None,
+    decoder: Annotated[
+        Path | None, typer.Option(help="The decoder's .onnx file of the encoder.", rich_help_panel=_PAIRS)
+    ] = None,
+    beam: Annotated[
+        int, typer.Option(min=1, help="Texts to go on with at once; 1 is greedy.", rich_help_panel=_PAIRS)
+    ] = 1,
+    length_penalty: Annotated[
+        float, typer.Option(help="Answers compare by log-probability / length ** this.", rich_help_panel=_PAIRS)
+    ] = 1.0,
     provider: Annotated[str, typer.Option(help="`edgekit list providers` names them.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="By default all cores.")] = None,
 ) -> None:
-    """Write text with a language model, and say how fast it is."""
+    """Write text with a language model, or turn a text into another with an encoder and a decoder."""
+    given = dict(locals())
+    from edgekit.generate.pairs import is_model_of_pairs
+
+    if decoder is not None or is_model_of_pairs(model):
+        refuse_beside("a model of pairs of texts", generate, given, _OF_PAIRS)
+        return _turn(model, decoder, prompt, provider, threads, beam, length_penalty, max_tokens)
+    refuse_beside("a language model", generate, given, set(given) - {"beam", "length_penalty"})
     from edgekit.generate import Request, Sampling
     from edgekit.generate import generate as write
     from edgekit.generate.files import open_model
@@ -66,3 +90,32 @@ def _memory(model: SessionModel) -> dict[str, Any]:
 
 def _at_most(model: SessionModel) -> str:
     return "" if model.longest is None else f" of {model.bytes_at(model.longest) / 1e6:.2f} MB at the longest"
+
+
+def _turn(
+    model: Path,
+    decoder: Path | None,
+    prompt: str,
+    provider: str,
+    threads: int | None,
+    beam: int,
+    length_penalty: float,
+    max_tokens: int,
+) -> None:
+    """Write the answer to a text, and how likely it is."""
+    import time
+
+    from edgekit.generate.pairs import open_translator
+    from edgekit.progress import note
+
+    translator = open_translator(model, decoder, provider=provider, threads=threads)
+    started = time.perf_counter()
+    best, *others = translator.write(prompt, width=beam, penalty=length_penalty, most=max_tokens)
+    ms = 1e3 * (time.perf_counter() - started)
+    content = {"model": str(model), "decoder": str(decoder) if decoder else None, "prompt": prompt}
+    emit(
+        {**content, **best.as_dict(), "others": [a.as_dict() for a in others], "ms": ms},
+        lambda: "\n".join([best.text, *(f"{a.text}  ({a.log_probability:.2f})" for a in others)]),
+    )
+    ended = "" if best.ended else ", cut at its longest"
+    note(f"{len(best.ids)} tokens{ended}; log-probability {best.log_probability:.2f}; {ms:.1f} ms")

@@ -112,7 +112,7 @@ def _recipes() -> list[dict[str, Any]]:
         {
             "name": name,
             "family": r.subject,
-            "data": r.data if isinstance(r.data, str) else r.data.source,
+            "data": r.data if isinstance(r.data, str) else r.data.title,
             "variants": ", ".join(r.variants),
         }
         for name, r in found.items()

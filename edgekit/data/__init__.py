@@ -17,7 +17,7 @@ from edgekit.data.text.config import SUFFIXES, TextConfig
 from edgekit.data.text.named import named_for, our_task
 from edgekit.data.text.parse import parse_text
 from edgekit.data.text.source import CORPORA, load_text, text_source
-from edgekit.data.text.tokenizer import TextTokenizer
+from edgekit.data.text.tokenizer import PairTokenizers, TextTokenizer
 from edgekit.data.time_series import TIME_SERIES
 from edgekit.errors import DataError, unknown
 from edgekit.specs import TensorSpec
@@ -66,7 +66,7 @@ def load_split(
     *,
     task: str = "",
     inputs: Sequence[TensorSpec] = (),
-    tokenizer: TextTokenizer | None = None,
+    tokenizer: TextTokenizer | PairTokenizers | None = None,
 ) -> Split:
     """One split of a data set, or the whole of an .npz.
 
@@ -75,7 +75,7 @@ def load_split(
         split: "train", "calibration", "validation" or "test"; an .npz has no splits and ignores it.
         task: That the model does, where it is known and the data set can be used for it; sets the range of pixels.
         inputs: Of a model that does the task; noise is added for those that a named data set lacks.
-        tokenizer: That the model's ids come from, where the data is text.
+        tokenizer: That the model's ids come from, where the data is text; both, where it is pairs.
 
     Raises:
         DataError: if neither is there.
@@ -99,6 +99,7 @@ __all__ = [
     "DataSet",
     "DataSource",
     "ImagePreprocessing",
+    "PairTokenizers",
     "SeriesPreprocessing",
     "Split",
     "TextConfig",

@@ -16,6 +16,7 @@ from edgekit.specs import Array, TensorSpec
 
 if TYPE_CHECKING:
     from edgekit.data.text.config import TextConfig
+    from edgekit.data.text.pairs import PairPreprocessing
     from edgekit.data.text.preprocessing import TextPreprocessing
 
 SPLIT_SEED = 20240229
@@ -101,7 +102,7 @@ class DataSet:
     task: str
     inputs: tuple[TensorSpec, ...]
     classes: tuple[str, ...]
-    preprocessing: ImagePreprocessing | SeriesPreprocessing | TextPreprocessing | None
+    preprocessing: ImagePreprocessing | SeriesPreprocessing | TextPreprocessing | PairPreprocessing | None
     splits: dict[str, Split]
     target_scale: tuple[float, float] | None = None
     latents: tuple[str, ...] = ()

@@ -137,7 +137,19 @@ class Split:
             array = array.astype(spec.dtype)
         if array.dtype.kind == "f":
             _refuse_non_finite(array, where)
+        _refuse_unknown_ids(array, spec, where)
         return array
+
+
+def _refuse_unknown_ids(array: Array, spec: TensorSpec, where: str) -> None:
+    if spec.vocabulary is None or not array.size:
+        return
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high >= spec.vocabulary:
+        raise DataError(
+            f"{where}: ids must lie in 0..{spec.vocabulary - 1} for a vocabulary of {spec.vocabulary}, got "
+            f"{low}..{high}; take the tokenizer.json that the model was trained with"
+        )
 
 
 def _is_past(spec: TensorSpec) -> bool:

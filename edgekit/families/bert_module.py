@@ -6,46 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# What padding gets; far below any score, and still a number that int8 can scale.
-_HIDDEN = -1e4
-
-
-class MaskedAttention(nn.Module):
-    """Self-attention that looks at every token but padding.
-
-    Args:
-        width: Of a token; a multiple of `heads`.
-        heads: Number of heads.
-
-    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
-
-    def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """Attend.
-
-        Args:
-            x: (n, length, width).
-            hidden: Added to the scores: (n, 1, 1, length), 0 where there is a token.
-
-        Returns:
-            (n, length, width).
-        """
-        query, key, value = (self._split(layer(x)) for layer in (self.query, self.key, self.value))
-        if self.training:
-            mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=hidden)
-        else:  # plain products, which every quantiser knows
-            scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1) + hidden
-            mixed = scores.softmax(dim=-1) @ value
-        return self.out(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
-
-    def _split(self, x: Tensor) -> Tensor:
-        """(n, length, width) -> (n, heads, length, width / heads)."""
-        return x.reshape(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
+from edgekit.families.layers import HIDDEN, SelfAttention
 
 
 class EncoderBlock(nn.Module):
@@ -59,14 +20,14 @@ class EncoderBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.attention = MaskedAttention(width, heads)
+        self.attention = SelfAttention(width, heads)
         self.after_attention = nn.LayerNorm(width, eps=1e-12)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.after_mlp = nn.LayerNorm(width, eps=1e-12)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """See the class; `hidden` as in MaskedAttention."""
+        """See the class; `hidden` is added to the scores: (n, 1, 1, length), 0 where there is a token."""
         x = self.after_attention(x + self.dropout(self.attention(x, hidden)))
         return self.after_mlp(x + self.dropout(self.mlp(x)))  # type: ignore[no-any-return]
 
@@ -97,7 +58,7 @@ class Encoder(nn.Module):
         places = self.positions(torch.arange(ids.shape[1], device=ids.device))
         parts = self.segments(torch.zeros_like(ids) if segments is None else segments)
         x = self.dropout(self.norm(self.tokens(ids) + places + parts))
-        hidden = (1 - mask[:, None, None, :].to(x.dtype)) * _HIDDEN
+        hidden = (1 - mask[:, None, None, :].to(x.dtype)) * HIDDEN
         for block in self.blocks:
             x = block(x, hidden)
         return x  # type: ignore[no-any-return]

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# What a position that may not be looked at gets; far below any score, and still a number that int8 can scale.
-_HIDDEN = -1e4
+from edgekit.families.layers import HIDDEN, SelfAttention
 
 
 class LearntPositions(nn.Module):
@@ -55,27 +54,29 @@ class SinusoidalPositions(nn.Module):
         return table[positions]
 
 
-class CausalAttention(nn.Module):
-    """Self-attention that looks back only, also at the keys and values of tokens that came before.
-
-    Training uses torch's fused product; what is exported is plain products, which every quantiser knows.
+def hidden_ahead(places: Tensor, before: int, dtype: torch.dtype) -> Tensor:
+    """The mask of tokens that look back only.
 
     Args:
-        width: Of a token; a multiple of `heads`.
-        heads: Number of heads.
+        places: int64 (before + length,), counted from 0.
+        before: How many tokens came before those that look.
+        dtype: Of the mask.
 
-    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2; the cache: Shazeer 2019, arXiv:1911.02150, section 2.
+    Returns:
+        (length, before + length): 0 where a token may look, `HIDDEN` elsewhere.
+    """
+    return HIDDEN * (places[None, :] > places[before:, None]).to(dtype)
+
+
+class CausalAttention(SelfAttention):
+    """Self-attention that looks back only, also at the keys and values of tokens that came before.
+
+    Source: the cache: Shazeer 2019, arXiv:1911.02150, section 2.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, x: Tensor, mask: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
+    def remember(
+        self, x: Tensor, mask: Tensor, past: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Attend.
 
         Args:
@@ -86,19 +87,10 @@ class CausalAttention(nn.Module):
         Returns:
             (n, length, width), and the keys and values of all tokens, (n, heads, past + length, width / heads).
         """
-        query, key, value = (self._split(layer(x)) for layer in (self.query, self.key, self.value))
+        key, value = self.keys_and_values(x)
         if past is not None:
             key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
-        if self.training:
-            mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        else:
-            scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1) + mask
-            mixed = scores.softmax(dim=-1) @ value
-        return self.out(mixed.transpose(1, 2).flatten(2)), key, value
-
-    def _split(self, x: Tensor) -> Tensor:
-        """(n, length, width) -> (n, heads, length, width / heads)."""
-        return x.reshape(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
+        return self.attend(x, key, value, mask, causal=past is None), key, value
 
 
 class DecoderBlock(nn.Module):
@@ -121,8 +113,8 @@ class DecoderBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
-        """As `CausalAttention`."""
-        mixed, key, value = self.attention(self.attention_norm(x), mask, past)
+        """As `CausalAttention.remember`."""
+        mixed, key, value = self.attention.remember(self.attention_norm(x), mask, past)
         x = x + self.dropout(mixed)
         return x + self.dropout(self.mlp(self.mlp_norm(x))), key, value
 
@@ -174,7 +166,7 @@ class Decoder(nn.Module):
         """
         before, length = (past[0].shape[2] if past else 0), ids.shape[1]
         places = torch.arange(before + length, device=ids.device)
-        mask = _HIDDEN * (places[None, :] > places[before:, None]).to(self.tokens.weight.dtype)
+        mask = hidden_ahead(places, before, self.tokens.weight.dtype)
         x = self.dropout(self.tokens(ids) * self.scale + self.positions(places[before:]))
         present: list[Tensor] = []
         for index, block in enumerate(self.blocks):

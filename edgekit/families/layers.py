@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+# What may not be looked at gets this; far below any score, and still a number that int8 can scale.
+HIDDEN = -1e4
+
 
 class Residual(nn.Module):
     """ReLU of a body's output added to its input: (n, in, h, w) -> (n, out, h / stride, w / stride).
@@ -46,7 +49,9 @@ class PreNorm(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention in plain products, which every exporter and quantiser knows: (n, tokens, width) as is.
+    """Multi-head attention in plain products, which every exporter and quantiser knows: (n, tokens, width) as is.
+
+    Training with a mask uses torch's fused product.
 
     Args:
         width: Of a token; a multiple of `heads`.
@@ -63,11 +68,37 @@ class SelfAttention(nn.Module):
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
-        query, key, value = (self._split(layer(x)) for layer in (self.query, self.key, self.value))
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-        mixed = scores.softmax(dim=-1) @ value
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See the class; the mask as in `attend`."""
+        return self.attend(x, *self.keys_and_values(x), mask)
+
+    def keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What is looked at: (n, tokens, width) -> (n, heads, tokens, width / heads) twice."""
+        return self._split(self.key(x)), self._split(self.value(x))
+
+    def attend(
+        self, x: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, *, causal: bool = False
+    ) -> Tensor:
+        """Look at keys and values, which may come from elsewhere.
+
+        Args:
+            x: Who looks: (n, tokens, width).
+            key: (n, heads, others, width / heads).
+            value: Of the same shape.
+            mask: Added to the scores, (..., tokens, others) or what spreads to that: 0 where a token may look, `HIDDEN`
+                elsewhere.
+            causal: Whether the mask is that of looking back only, over tokens that begin here.
+
+        Returns:
+            (n, tokens, width).
+        """
+        query = self._split(self.query(x))
+        if self.training and mask is not None:
+            how = {"is_causal": True} if causal else {"attn_mask": mask}
+            mixed = functional.scaled_dot_product_attention(query, key, value, **how)
+        else:
+            scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+            mixed = (scores if mask is None else scores + mask).softmax(dim=-1) @ value
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 

@@ -1,9 +1,22 @@
-"""What families of text share: reading the vocabulary from the input."""
+"""What families of text share: reading the vocabulary from the input, sizes, the cache of a decoder."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 from edgekit.errors import RecipeError
-from edgekit.families.family import Inputs
+from edgekit.families.family import Inputs, Part
+from edgekit.specs import TensorSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# The sizes that decoders of text have in common; a `base` is each one's own.
+DECODER_SIZES: Mapping[str, Mapping[str, Any]] = {
+    "pico": {"width": 32, "depth": 2, "heads": 2, "positions": 128},
+    "small": {"width": 256, "depth": 6, "heads": 4, "positions": 256},
+}
 
 
 def vocabulary_of(inputs: Inputs, family: str) -> int:
@@ -23,3 +36,26 @@ def vocabulary_of(inputs: Inputs, family: str) -> int:
             "choose another family (`edgekit list families`) or text, such as `data: fortunes`"
         )
     return first.vocabulary
+
+
+def with_past(inputs: Inputs, size: Mapping[str, Any]) -> Inputs:
+    """The ids, and the keys and values of what came before; Hugging Face's names."""
+    shape = ("batch", size["heads"], "past", size["width"] // size["heads"])
+    return (*inputs, *(TensorSpec(f"past_key_values.{name}", "float32", shape) for name in _cached(size)))
+
+
+def with_present(size: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the logits, and of the keys and values of all tokens so far."""
+    return ("logits", *(f"present.{name}" for name in _cached(size)))
+
+
+def _cached(size: Mapping[str, Any]) -> list[str]:
+    return [f"{block}.{what}" for block in range(size["depth"]) for what in ("key", "value")]
+
+
+def itself(module: nn.Module) -> nn.Module:
+    """The module remembers where it is given what to remember."""
+    return module
+
+
+CACHE = Part(itself, with_past, with_present)

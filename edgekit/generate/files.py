@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgekit.data import Split, is_text, load_split, our_task
-from edgekit.data.text.beside import find_tokenizer, told_of
-from edgekit.data.text.tokenizer import TextTokenizer
+from edgekit.data.text.beside import find_tokenizer, find_tokenizers, told_of
+from edgekit.data.text.tokenizer import PairTokenizers, TextTokenizer
 from edgekit.errors import ModelError
 from edgekit.generate.model import SessionModel
 from edgekit.ort import Session
 
 
-def tokenizer_of(path: Path, runner: object) -> TextTokenizer:
-    """The tokeniser that a model was trained with.
+def tokenizers_of(path: Path, runner: object) -> TextTokenizer | PairTokenizers:
+    """The tokeniser that a model was trained with, or the two of a model of pairs.
 
     Args:
         path: A checkpoint directory or an .onnx file.
@@ -25,8 +25,8 @@ def tokenizer_of(path: Path, runner: object) -> TextTokenizer:
     from edgekit.training.checkpoint import TrainedModel
 
     if isinstance(runner, TrainedModel):
-        return find_tokenizer(path, runner.card.preprocessing)
-    return find_tokenizer(path, told_of(runner.metadata if isinstance(runner, Session) else {}))
+        return find_tokenizers(path, runner.card.preprocessing)
+    return find_tokenizers(path, told_of(runner.metadata if isinstance(runner, Session) else {}))
 
 
 def split_for(model: Path, data: str, split: str) -> Split:
@@ -43,7 +43,7 @@ def split_for(model: Path, data: str, split: str) -> Split:
 
     proto = read_model(model)
     metadata = {p.key: p.value for p in proto.metadata_props}
-    tokenizer = find_tokenizer(model, told_of(metadata))
+    tokenizer = find_tokenizers(model, told_of(metadata))
     inputs = [spec_of(value) for value in proto.graph.input]
     return load_split(data, split, task=metadata.get("edgekit.task", ""), inputs=inputs, tokenizer=tokenizer)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.data import DataSet, DataSource, TextConfig, our_task
-from edgekit.data.text.beside import find_tokenizer, told_of
+from edgekit.data.text.beside import find_tokenizer, find_tokenizers, told_of
 from edgekit.data.text.source import load_text
-from edgekit.data.text.tokenizer import FILE, KINDS, TextTokenizer, load_tokenizer
+from edgekit.data.text.tokenizer import FILE, KINDS, PairTokenizers, TextTokenizer, load_tokenizer
 from edgekit.errors import ModelError
 from edgekit.graph.read import read_model
 from edgekit.load import ModelSource
@@ -68,11 +68,11 @@ def refuse_other_tokenizer(recipe: Recipe) -> None:
         raise ModelError(f"{recipe.subject} comes with its own tokeniser; leave `{said[0]}` out of `data`")
 
 
-def _tokenizer_of_source(model: ModelSource) -> TextTokenizer | None:
+def _tokenizer_of_source(model: ModelSource) -> TextTokenizer | PairTokenizers | None:
     """What lies beside a checkpoint or in a Hugging Face directory; None where nothing does."""
     if model.checkpoint:
         told = read_config(Path(model.checkpoint))["card"]["preprocessing"]
-        return find_tokenizer(Path(model.checkpoint), told) if told.get("kind") == "text" else None
+        return find_tokenizers(Path(model.checkpoint), told) if told.get("kind") in ("text", "pairs") else None
     place = hugging_face_place(model.hf) if model.hf else None
     return load_tokenizer(place) if place is not None and (place / FILE).is_file() else None
 

@@ -44,7 +44,7 @@ def evaluate_model(work: Workspace, name: str) -> dict[str, Any]:
         sha256_of(work.model(BASE)) if work.task.drift else "",
         work.fingerprint,
         work.metric.name,
-        work.task.also,
+        (*work.task.also, *work.task.decoded),
         judge_key(work.source.name) if work.metric.needs_judge else "",
         versions("onnxruntime", "onnxruntime-gpu", "edgekit"),
     ]
@@ -117,7 +117,8 @@ def _judged(
     work: Workspace, session: Session, base: Session, split: str, file: Path, answers: Path | None
 ) -> dict[str, Any]:
     """Every metric of a model on a split, with its drift from the base where the task has one."""
-    metric, also = work.metric, [work.bound(name) for name in work.task.also]
+    decoded = work.task.decoded if split == "test" else ()  # they cost a run a token
+    metric, also = work.metric, [work.bound(name) for name in (*work.task.also, *decoded)]
     drifts = [find_metric(name) for name in (work.task.drift, *work.task.further_drift) if name]
     data = work.data.splits[split]
     values = scores_of(session, data, [metric, *also], reference=base, drifts=drifts)

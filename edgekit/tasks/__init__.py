@@ -8,8 +8,9 @@ from edgekit.tasks.metric import Metric, MetricValue
 from edgekit.tasks.metrics import METRICS, find_metric
 from edgekit.tasks.reconstruction import RECONSTRUCTION
 from edgekit.tasks.regression import REGRESSION
+from edgekit.tasks.sequence_to_sequence import SEQUENCE_TO_SEQUENCE
 from edgekit.tasks.steps import STEP_CLASSIFICATION
-from edgekit.tasks.task import Task, TrainingBatch
+from edgekit.tasks.task import Decode, Task, TrainingBatch
 
 TASKS: dict[str, Task] = {
     t.name: t
@@ -21,7 +22,8 @@ TASKS: dict[str, Task] = {
         LANGUAGE_MODELLING,
         MASKED_LANGUAGE,
         STEP_CLASSIFICATION,
+        SEQUENCE_TO_SEQUENCE,
     )
 }
 
-__all__ = ["METRICS", "TASKS", "Metric", "MetricValue", "Task", "TrainingBatch", "find_metric"]
+__all__ = ["METRICS", "TASKS", "Decode", "Metric", "MetricValue", "Task", "TrainingBatch", "find_metric"]

@@ -11,6 +11,7 @@ from edgekit.tasks.masked_language import MASKED_ACCURACY, NEXT_SENTENCE, UNIGRA
 from edgekit.tasks.metric import Metric
 from edgekit.tasks.reconstruction import ELBO, PIXEL_ERROR
 from edgekit.tasks.regression import R2, RMSE
+from edgekit.tasks.sequence_to_sequence import TOKEN_ACCURACY
 from edgekit.tasks.sequences import EDIT_DISTANCE, SEQUENCE_ACCURACY
 from edgekit.tasks.steps import STEP_ACCURACY
 
@@ -35,6 +36,7 @@ _ALL = (
     MASKED_ACCURACY,
     UNIGRAM_ACCURACY,
     NEXT_SENTENCE,
+    TOKEN_ACCURACY,
 )
 METRICS: dict[str, Metric] = {m.name: m for m in _ALL}
 

@@ -35,11 +35,27 @@ def step_cross_entropy(outputs: Sequence[Tensor], batch: TrainingBatch) -> Tenso
 
 
 def _right_steps(outputs: Sequence[Array], labels: Array, feeds: Feeds) -> Array:
-    """Columns: steps that are right, steps that have a label."""
+    return count_right_steps("step-accuracy", outputs, labels)
+
+
+def count_right_steps(metric: str, outputs: Sequence[Array], labels: Array) -> Array:
+    """Steps that are right, and steps that have a label.
+
+    Args:
+        metric: Its name, for messages.
+        outputs: Logits (n, time, classes) first.
+        labels: Integers (n, time); negative for steps that have none.
+
+    Returns:
+        float64 (n, 2).
+
+    Raises:
+        DataError: for other shapes, or labels that are no class.
+    """
     logits = outputs[0]
     if logits.ndim != 3 or labels.shape != logits.shape[:2]:
         raise DataError(
-            "metric 'step-accuracy' needs outputs (n, time, classes) and labels (n, time), "
+            f"metric {metric!r} needs outputs (n, time, classes) and labels (n, time), "
             f"got {logits.shape} and {labels.shape}; choose another --metric"
         )
     if labels.max(initial=-1) >= logits.shape[2]:

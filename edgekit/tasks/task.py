@@ -6,8 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from edgekit.specs import Array, Feeds
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+# (runs the model, feeds, labels) -> what it writes itself, and what is right, as labels of the same kind.
+Decode = Callable[[Callable[[Feeds], list[Array]], Feeds, Array], tuple[Array, Array]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class Task:
         further_drift: Names of more of them, which are told beside it.
         labelled: Whether its data must have labels.
         by_class: Whether the metric is told for each class too.
+        decode: How a model is asked that writes its answer bit by bit; None where one run is the answer.
+        decoded: Names of further metrics that are of what `decode` gives, and no one run's; of the test split only.
     """
 
     name: str
@@ -55,3 +62,5 @@ class Task:
     further_drift: tuple[str, ...] = ()
     labelled: bool = True
     by_class: bool = False
+    decode: Decode | None = None
+    decoded: tuple[str, ...] = ()

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 
 LAST_GOOD = "last-good"
+_SMOOTHED = ("classification", "language-modelling", "sequence-to-sequence")
 
 
 def card_for(family: str, size: str, data: DataSet) -> ModelCard:
@@ -128,7 +129,7 @@ def _require_sense(config: TrainConfig, data: DataSet, card: ModelCard) -> None:
     """Refuse options that this data or task has no use for."""
     check_augmentation(config.augment, data)
     check_adversarial(config.adversarial, card)
-    if config.label_smoothing and data.task not in ("classification", "language-modelling"):
+    if config.label_smoothing and data.task not in _SMOOTHED:
         raise TrainingError(f"label_smoothing is for classes and tokens, and this is {data.task}; leave it out")
     _require_length(data, card)
     count = len(data.splits["train"])
@@ -148,7 +149,7 @@ def _require_length(data: DataSet, card: ModelCard) -> None:
             if limit is not None and size > limit:
                 raise TrainingError(
                     f"family {card.family!r} at size {card.size!r} takes a {dim} of at most {limit}, and data "
-                    f"{data.name!r} has {size}; choose a larger size, or set the data's `{dim}` to at most {limit}"
+                    f"{data.name!r} has {size}; choose a larger size, or set the data's `length` to at most {limit}"
                 )
 
 

@@ -18,12 +18,14 @@ from edgekit.training.attacks import PixelRange, attack
 from edgekit.training.augment import Mixture, augment, background_of
 from edgekit.training.checkpoint import TrainedModel
 from edgekit.training.config import AugmentConfig, TrainConfig
+from edgekit.training.trim import without_idle_columns
 
 
 class SplitDataset(Dataset[Any]):
     """A split that hands out whole batches: the samples are in memory, so collating one by one would only cost time."""
 
     def __init__(self, split: Split, names: list[str]) -> None:
+        self.names = names
         self.arrays = [torch.from_numpy(split.arrays[n]) for n in names]
         if split.labels is None:
             raise TrainingError(f"split {split.name!r} has no labels to train on")
@@ -34,7 +36,8 @@ class SplitDataset(Dataset[Any]):
 
     def __getitems__(self, indices: list[int]) -> tuple[list[Tensor], Tensor]:
         """One batch: the inputs in graph order, and the labels."""
-        return [_channels_last(a[indices]) for a in self.arrays], self.labels[indices]
+        arrays, labels = [_channels_last(a[indices]) for a in self.arrays], self.labels[indices]
+        return without_idle_columns(self.names, arrays, labels)
 
 
 def channels_last(module: nn.Module) -> nn.Module:

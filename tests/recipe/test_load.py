@@ -62,7 +62,7 @@ def test_every_mistake_is_reported_at_once_in_the_order_of_the_file(refused: Cal
         ),
         (
             "data: digit",
-            "data: unknown data 'digit'; did you mean 'digits'? allowed: basic-motions, diabetes, digits",
+            "data: unknown data 'digit'; did you mean 'digits'? allowed: basic-motions, cmudict, diabetes, digits",
         ),
         ("bench: {providers: [cpuu]}", "bench.providers: unknown provider 'cpuu'; did you mean 'cpu'? allowed: coreml"),
         ("trane: {}", "trane: unknown key; did you mean 'train'? allowed: name, model, family, size, data"),

@@ -24,12 +24,14 @@ class Corpus:
         texts: Each is one document.
         labels: int64 (n,); None where there are no classes.
         classes: Their names, in the order of the labels.
+        targets: A text to write for each; () where there are none.
     """
 
     name: str
     texts: tuple[str, ...]
     labels: Array | None = None
     classes: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -37,13 +39,15 @@ class Corpus:
     def take(self, indices: Array) -> Corpus:
         """The texts with these numbers."""
         labels = None if self.labels is None else self.labels[indices]
-        return Corpus(self.name, tuple(self.texts[i] for i in indices), labels, self.classes)
+        targets = tuple(self.targets[i] for i in indices) if self.targets else ()
+        return Corpus(self.name, tuple(self.texts[i] for i in indices), labels, self.classes, targets)
 
 
 def split_corpus(corpus: Corpus) -> dict[str, Corpus]:
     """Cut a corpus into disjoint splits, the same on every machine: no text is in two of them.
 
-    Texts that are there more than once are taken once, so that none of the test texts was seen in training.
+    Texts that are there more than once are taken once, so that none of the test texts was seen in training; of several
+    labels or targets for one text it is the first.
 
     Raises:
         DataError: for fewer different texts than four splits need.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +33,8 @@ def read_documents(path: Path, config: TextConfig) -> Corpus:
         texts = [part.strip("\r\n") for part in whole.split(config.separator)]
         return Corpus(str(path), tuple(_not_empty([t for t in texts if t.strip()], path)))
     rows = list(_json_lines(whole, path) if path.suffix == ".jsonl" else _table(whole, path))
+    if config.target is not None:
+        return _pairs(rows, config.source, config.target, path)
     texts = [_cell(row, config.text, "text", place) for place, row in rows]
     kept = [index for index, text in enumerate(texts) if text.strip()]
     _not_empty(kept, path)
@@ -40,6 +42,19 @@ def read_documents(path: Path, config: TextConfig) -> Corpus:
         return Corpus(str(path), tuple(texts[i] for i in kept))
     kinds = [_cell(row, config.label, "label", place) for place, row in rows]
     return labelled(str(path), [texts[i] for i in kept], [kinds[i] for i in kept])
+
+
+def _pairs(rows: Sequence[tuple[str, Mapping[str, object]]], source: str, target: str, path: Path) -> Corpus:
+    """Pairs of texts; unlike a text without a pair, an empty one is no gap between others but a mistake."""
+    _not_empty(list(rows), path)
+    sides = []
+    for column, key in ((source, "source"), (target, "target")):
+        texts = [_cell(row, column, key, place).strip() for place, row in rows]
+        empty = next((place for text, (place, _) in zip(texts, rows, strict=True) if not text), None)
+        if empty:
+            raise DataError(f"{empty}: column {column!r} is empty; remove the pair or fill it in")
+        sides.append(tuple(texts))
+    return Corpus(str(path), sides[0], targets=sides[1])
 
 
 def read_text(path: Path) -> str:

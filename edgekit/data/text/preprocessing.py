@@ -86,6 +86,22 @@ class TextPreprocessing:
         empty = next((i for i, row in enumerate(rows) if not len(row)), None)
         if empty is not None:
             raise DataError(f"data {name}: text {empty} is empty; remove it")
+        ids, mask = self.fill(rows, name)
+        return {"ids": ids, "mask": mask}
+
+    def fill(self, rows: Sequence[Array], name: str) -> tuple[Array, Array]:
+        """Rows of ids filled up to the longest of them.
+
+        Args:
+            rows: int64 (tokens,) each.
+            name: Of the data, for messages.
+
+        Returns:
+            ids and mask: int64 (n, longest); the mask is 1 where there is text.
+
+        Raises:
+            DataError: if a text has more tokens than `length` where none may be cut.
+        """
         lengths = np.array([len(row) for row in rows])
         self._refuse_longer(lengths, name)
         width = int(min(lengths.max(), self.length))
@@ -94,7 +110,7 @@ class TextPreprocessing:
         for index, row in enumerate(rows):
             kept = self._cut(row)
             ids[index, : len(kept)], mask[index, : len(kept)] = kept, 1
-        return {"ids": ids, "mask": mask}
+        return ids, mask
 
     def characters(self, ids: Array) -> Array:
         """How many characters the predicted tokens of each window stand for: int64 (n, length) -> int64 (n,)."""

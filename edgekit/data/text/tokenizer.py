@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,12 @@ from edgekit.errors import DataError, MissingPackageError
 from edgekit.specs import Array
 
 FILE = "tokenizer.json"
-END = "<end>"
+END, BEGIN, PAD = "<end>", "<begin>", "<pad>"
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 # What published tokenisers call the id that ends a text, and the one that fills a batch up.
 _ENDS = (END, "<|endoftext|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
-_PADS = ("[PAD]", "<pad>", "<|pad|>")
+_PADS = ("[PAD]", PAD, "<|pad|>")
+_BEGINS = (BEGIN, "<s>", "<bos>", "[CLS]")
 
 
 class TextTokenizer:
@@ -68,6 +71,12 @@ class TextTokenizer:
         return frozenset(number for number in found if number is not None)
 
     @cached_property
+    def begin(self) -> int:
+        """The id that a text to write begins behind; the one that ends a text where there is none."""
+        found = self._first(_BEGINS)
+        return found if found is not None else self.end or 0
+
+    @cached_property
     def pad(self) -> int:
         """The id that fills a batch up, behind a mask."""
         found = self._first(_PADS)
@@ -91,9 +100,10 @@ class TextTokenizer:
         """
         counts = np.zeros(self.vocabulary, dtype=np.int64)
         special = {token.content for token in self.raw.get_added_tokens_decoder().values() if token.special}
-        by_bytes = "ByteLevel" in json.dumps(json.loads(self.content).get("pre_tokenizer"))
+        kind = json.dumps(json.loads(self.content).get("pre_tokenizer"))
+        by_bytes, space = "ByteLevel" in kind, int("WhitespaceSplit" in kind)  # the space behind a word
         for token, number in self.raw.get_vocab(with_added_tokens=True).items():
-            counts[number] = 0 if token in special else _begun(token) if by_bytes else _length(token)
+            counts[number] = 0 if token in special else _begun(token) if by_bytes else _length(token) + space
         unknown = self.raw.token_to_id(getattr(self.raw.model, "unk_token", None) or "")
         for number in (self.end, unknown):
             if number is not None:
@@ -121,6 +131,24 @@ class TextTokenizer:
         return next((int(number) for number in found if number is not None), None)
 
 
+@dataclass(frozen=True)
+class PairTokenizers:
+    """Two tokenisers.
+
+    Attributes:
+        source: Of the texts that are read.
+        target: Of those that are written.
+    """
+
+    source: TextTokenizer
+    target: TextTokenizer
+
+    @property
+    def shared(self) -> bool:
+        """Whether the two are one."""
+        return self.source.content == self.target.content
+
+
 def load_tokenizer(path: Path) -> TextTokenizer:
     """Read a tokenizer.json, or that of a directory.
 
@@ -136,32 +164,44 @@ def load_tokenizer(path: Path) -> TextTokenizer:
         raise DataError(f"tokenizer {place} is no UTF-8 text (byte {error.start}); get it again") from error
 
 
-def train_tokenizer(kind: str, texts: Sequence[str], vocabulary: int) -> TextTokenizer:
+def train_tokenizer(kind: str, texts: Sequence[str], vocabulary: int, *, more: Sequence[str] = ()) -> TextTokenizer:
     """Learn a tokeniser from texts.
 
     Args:
         kind: A key of KINDS.
         texts: Of the training split only.
         vocabulary: Most tokens; "bytes" has 257 whatever is asked for.
+        more: Special tokens to have behind these.
 
     Raises:
         DataError: if the vocabulary cannot hold what the kind starts from.
     """
     library = _library()
-    return TextTokenizer(KINDS[kind](library, texts, vocabulary).to_str())
+    made = KINDS[kind](library, texts, vocabulary)
+    made.add_special_tokens(list(more))
+    return TextTokenizer(made.to_str())
 
 
 def _characters(library: Any, texts: Sequence[str], vocabulary: int) -> Any:
     """Each character is a token; the rarest go to <unknown> where there are too many."""
-    counts: dict[str, int] = {}
-    for text in texts:
-        for character in text:
-            counts[character] = counts.get(character, 0) + 1
-    kept = sorted(sorted(counts), key=lambda c: -counts[c])[: vocabulary - 2]
-    words = {END: 0, "<unknown>": 1, **{c: i for i, c in enumerate(sorted(kept), start=2)}}
-    made = library.Tokenizer(library.models.WordLevel(words, unk_token="<unknown>"))
+    made = _commonest(library, Counter(character for text in texts for character in text), vocabulary)
     made.pre_tokenizer = library.pre_tokenizers.Split(library.Regex(r"[\s\S]"), "isolated")
     made.decoder = library.decoders.Fuse()
+    return made
+
+
+def _words(library: Any, texts: Sequence[str], vocabulary: int) -> Any:
+    """What white space parts is a token, such as a phoneme; the rarest go to <unknown> where there are too many."""
+    made = _commonest(library, Counter(word for text in texts for word in text.split()), vocabulary)
+    made.pre_tokenizer = library.pre_tokenizers.WhitespaceSplit()
+    return made
+
+
+def _commonest(library: Any, counts: Mapping[str, int], vocabulary: int) -> Any:
+    """A tokeniser that knows the commonest of what it will be given."""
+    kept = sorted(sorted(counts), key=lambda c: -counts[c])[: vocabulary - 2]
+    numbers = {END: 0, "<unknown>": 1, **{c: i for i, c in enumerate(sorted(kept), start=2)}}
+    made = library.Tokenizer(library.models.WordLevel(numbers, unk_token="<unknown>"))
     made.add_special_tokens([END])
     return made
 
@@ -206,7 +246,7 @@ def _wordpiece(library: Any, texts: Sequence[str], vocabulary: int) -> Any:
     return made
 
 
-KINDS = {"characters": _characters, "bytes": _bytes, "bpe": _bpe, "wordpiece": _wordpiece}
+KINDS = {"characters": _characters, "words": _words, "bytes": _bytes, "bpe": _bpe, "wordpiece": _wordpiece}
 
 
 def _byte_level(library: Any, model: Any, *, words_apart: bool) -> Any:
