@@ -27,6 +27,7 @@ from edgekit.tasks.metric import Metric
 _MOST_FEWER = 16.0  # times fewer multiply-accumulates, at which a search begins
 _ROUNDS = 5
 _LATENCY_SECONDS = 0.5
+_MUCH = 0.05  # of a metric to lose
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,8 @@ def prune_model(request: PruneRequest) -> PruneReport:
         test = _test_quality(request, tried)
     met = None if request.max_drop is None else proof.quality.drop <= request.max_drop
     status = "unchanged" if against else "ok"
-    reason = f"{against}; the original is kept" if against else result_of(pruned).reason
+    done = f"{result_of(pruned).reason}{_caveat(request, proof.quality)}"
+    reason = f"{against}; the original is kept" if against else done
     return PruneReport(status, reason, proof, test, pruned, met, time.perf_counter() - started, peak_rss_bytes())
 
 
@@ -221,6 +223,14 @@ def _objection(proof: Proof, max_drop: float | None) -> str:
     if latency.slower and latency.speedup is not None:
         return f"slower than the original ({latency.speedup:.2f}x as fast)"
     return "" if proof.size_after < proof.size_before else "not smaller than the original"
+
+
+def _caveat(request: PruneRequest, quality: Quality) -> str:
+    """What a person who set no floor should know."""
+    if request.max_drop is not None or quality.loss() <= _MUCH:
+        return ""
+    cure = "ask for less" if request.data is not None else "give --data, so that layers are fitted, or ask for less"
+    return f"; {quality.name} drops by {quality.drop:.4g}: {cure}, and --max-drop refuses such a file"
 
 
 def _test_quality(request: PruneRequest, tried: Path) -> Quality | None:

@@ -72,6 +72,16 @@ def test_without_any_data(request_: PruneRequest) -> None:
     assert report.pruned.parameters[1] < report.pruned.parameters[0]
 
 
+def test_a_great_loss_is_told_where_no_floor_was_set(request_: PruneRequest) -> None:
+    config = OnnxChannelsConfig(ratio=0.6, importance="l1")
+    report = prune_model(replace(request_, config=config, data=None))
+    assert report.status == "ok"
+    assert "top1 drops by" in report.reason
+    assert report.reason.endswith(
+        "give --data, so that layers are fitted, or ask for less, and --max-drop refuses such a file"
+    )
+
+
 def test_a_floor_alone_asks_for_the_smallest_that_keeps_it(request_: PruneRequest) -> None:
     report = prune_model(replace(request_, config=OnnxChannelsConfig(), max_drop=0.05))
     assert report.status == "ok"

@@ -31,10 +31,10 @@ from edgekit.compress.prune.graph.refit import Refit, refit
 from edgekit.compress.prune.graph.remove import prove_removal, remove_channels
 from edgekit.compress.prune.graph.runs import sample_feeds
 from edgekit.compress.prune.graph.sensitivity import (
+    Yardstick,
     affordable_samples,
     levels,
     measured_damage,
-    output_distance,
     shrunk,
 )
 from edgekit.compress.prune.graph.statistics import Moments, observe_ends
@@ -263,12 +263,12 @@ def _damages(
     at = [levels(c, len(g)) for c, g in zip(counts, plan.groups, strict=True)]
     samples = affordable_samples(plan.cost.total(np.zeros(len(plan.groups))), sum(map(len, at)))
     note(f"measuring what the outputs lose with {len(plan.groups)} groups of channels")
-    damages = []
+    yardstick, damages = Yardstick(plan.channels.model, split, samples), []
     for i, group in enumerate(track(plan.groups, "measure groups", total=len(plan.groups))):
         seen = []
         for count in at[i]:
             model = shrunk(plan.channels, group, plan.orders[i].units[:count], ends[i], moments[i])
-            seen.append(output_distance(plan.channels.model, model, split, samples))
+            seen.append(yardstick.distance(model))
         damages.append(measured_damage(plan.orders[i], counts[i], at[i], seen))
     return damages
 

@@ -6,7 +6,7 @@ labels: what counts is how far the outputs move.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
@@ -26,6 +26,7 @@ _BUDGET = 4e11  # multiply-accumulates of all measurements together
 _MOST_SAMPLES, _LEAST_SAMPLES = 512, 32
 _SHARES = (0.25, 0.5, 0.75)
 _HOPELESS = 1e9
+_MOST_BYTES = 1 << 27
 
 
 def levels(counts: Array, channels: int) -> Array:
@@ -60,14 +61,39 @@ def shrunk(
     return model
 
 
-def output_distance(original: onnx.ModelProto, other: onnx.ModelProto, split: Split, samples: int) -> float:
-    """How far outputs move: mean Kullback-Leibler divergence of classes, else error in parts of the signal's power."""
-    names = [o.name for o in original.graph.output]
-    found, weights = list[float](), list[int]()
-    for (one, two), n in run_together([(original, names), (other, names)], split, samples, "measure damage"):
-        found.append(max(_distance(one[name][:n], two[name][:n]) for name in names))
-        weights.append(n)
-    return float(np.average(found, weights=weights))
+class Yardstick:
+    """How far the outputs of other models are from those of one, on the same samples.
+
+    Args:
+        original: The one; its answers are kept as far as they fit into memory.
+        split: Calibration data.
+        samples: At most so many.
+    """
+
+    def __init__(self, original: onnx.ModelProto, split: Split, samples: int) -> None:
+        self._original, self._split, self._samples = original, split, samples
+        self._names = [o.name for o in original.graph.output]
+        self._kept: list[dict[str, Array]] | None = None
+
+    def distance(self, other: onnx.ModelProto) -> float:
+        """Mean Kullback-Leibler divergence of classes, else error in parts of the signal's power."""
+        found, weights = list[float](), list[int]()
+        for wanted, got, n in self._pairs(other):
+            found.append(max(_distance(wanted[name][:n], got[name][:n]) for name in self._names))
+            weights.append(n)
+        return float(np.average(found, weights=weights))
+
+    def _pairs(self, other: onnx.ModelProto) -> Iterator[tuple[dict[str, Array], dict[str, Array], int]]:
+        if self._kept is not None:
+            made = run_together([(other, self._names)], self._split, self._samples, "measure damage")
+            yield from ((wanted, got, n) for wanted, ((got,), n) in zip(self._kept, made, strict=True))
+            return
+        kept, models = list[dict[str, Array]](), [(self._original, self._names), (other, self._names)]
+        for (wanted, got), n in run_together(models, self._split, self._samples, "measure damage"):
+            kept.append({name: wanted[name] for name in self._names})
+            yield wanted, got, n
+        size = sum(a.nbytes if isinstance(a, np.ndarray) else _MOST_BYTES for part in kept for a in part.values())
+        self._kept = kept if size < _MOST_BYTES else None
 
 
 def _distance(wanted: Array, got: Array) -> float:

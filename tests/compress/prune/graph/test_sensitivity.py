@@ -5,7 +5,7 @@ import pytest
 
 from edgekit.compress.prune.graph.order import Order
 from edgekit.compress.prune.graph.plan import Wish, prepare_plan
-from edgekit.compress.prune.graph.sensitivity import affordable_samples, levels, measured_damage, output_distance
+from edgekit.compress.prune.graph.sensitivity import Yardstick, affordable_samples, levels, measured_damage
 from edgekit.graph.normalise import normalise
 from edgekit.specs import Array
 from tests.compress.prune.graph.nets import images, outputs, redundant
@@ -21,8 +21,10 @@ def test_distance_of_classes_is_their_divergence() -> None:
     one, other, split = redundant(0), redundant(1), images(40)
     p, q = softmax(outputs(one, split).astype(float)), softmax(outputs(other, split).astype(float))
     wanted = (p * np.log(p / q)).sum(axis=1).mean()
-    assert output_distance(one, other, split, 40) == pytest.approx(wanted, rel=1e-4)
-    assert output_distance(one, one, split, 40) == 0
+    yardstick = Yardstick(one, split, 40)
+    assert yardstick.distance(other) == pytest.approx(wanted, rel=1e-4)
+    assert yardstick.distance(other) == pytest.approx(wanted, rel=1e-4), "from answers that were kept"
+    assert yardstick.distance(one) == 0
 
 
 def test_distance_of_anything_else_is_the_error_of_its_power() -> None:
@@ -32,7 +34,7 @@ def test_distance_of_anything_else_is_the_error_of_its_power() -> None:
     for scale in (1.0, 0.9):
         net = Net(image=("batch", 3, 8, 8))
         nets.append(net.model(net.add("Conv", "image", (scale * weight).astype(np.float32)), rank=4))
-    assert output_distance(nets[0], nets[1], images(16), 16) == pytest.approx(0.01, rel=1e-4)
+    assert Yardstick(nets[0], images(16), 16).distance(nets[1]) == pytest.approx(0.01, rel=1e-4)
 
 
 def test_damage_between_what_was_measured_follows_the_order() -> None:
