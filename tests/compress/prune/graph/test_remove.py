@@ -245,6 +245,35 @@ def test_hidden_units_of_recurrent_layers(kind: str) -> None:
     assert disagreement(silence_channels(channels, gone), remove_channels(channels, gone), given) < 1e-5
 
 
+def test_groups_of_a_group_normalisation_go_as_a_whole() -> None:
+    def build(net: Net, rng: np.random.Generator) -> str:
+        x = conv(net, rng, "x", 8, 3)
+        scale = 1 + 0.1 * normal(rng, 8)
+        return conv(net, rng, net.add("GroupNormalization", x, scale, normal(rng, 8), num_groups=4), 4, 8)
+
+    channels = find_channels(built(build, opset=21))
+    assert [(len(g), g.width) for g in channels.groups] == [(4, 2)]
+    assert prove_removal(channels, half(channels), feeds()) == ""
+
+
+def test_what_a_branch_reads_stays() -> None:
+    def build(net: Net, rng: np.random.Generator) -> str:
+        x = net.add("Relu", conv(net, rng, "x", 8, 3))
+        ends = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in ("then", "else")]
+        bodies = [
+            onnx.helper.make_graph([onnx.helper.make_node(op, [x], [e.name])], e.name, [], [e])
+            for op, e in zip(("Neg", "Abs"), ends, strict=True)
+        ]
+        largest = net.add("ReduceMax", "x", keepdims=0)
+        condition = net.add("Greater", largest, np.array(0, np.float32))
+        branch = net.add("If", condition, then_branch=bodies[0], else_branch=bodies[1])
+        return conv(net, rng, branch, 4, 8)
+
+    channels = find_channels(built(build))
+    assert not channels.groups
+    assert any("If" in k.reason and k.layer == "conv0" for k in channels.kept)
+
+
 def test_what_is_not_known_stays_with_the_reason() -> None:
     def build(net: Net, rng: np.random.Generator) -> str:
         return conv(net, rng, net.add("CumSum", conv(net, rng, "x", 8, 3), np.array(1, np.int64)), 4, 8)
