@@ -144,11 +144,11 @@ def _tallied(
     tallies, rng = (Tally(), Tally()), np.random.default_rng(0)
     asked = [(channels.model, [goal.value]), (wires.model, [end.value, goal.other])]
     positions, groups = rows_a_sample(columns_of(end), samples), len(end.matrices)
-    for number, ((whole, part), n) in enumerate(run_together(asked, split, samples, f"fit {end.node.name}")):
-        value = part[end.value][:n]
-        wanted = _take(whole[goal.value][:n], goal.kept, _axis(end.node))
+    for number, ((whole, part), _) in enumerate(run_together(asked, split, samples, f"fit {end.node.name}")):
+        value = part[end.value]
+        wanted = _take(whole[goal.value], goal.kept, _axis(end.node))
         if goal.other:
-            wanted = wanted - part[goal.other][:n]
+            wanted = wanted - part[goal.other]
         places = end.places(value, positions, rng)
         chosen = tallies[number % _HELD_OUT == _HELD_OUT - 1]
         chosen.add(end.rows(value, places), end.outputs(wanted, places, groups))

@@ -54,8 +54,17 @@ def run_together(
         found = []
         for session, names in zip(sessions, asked, strict=True):
             made = session.run(dict(batch.feeds), names) if session is not None else []
-            found.append({**batch.feeds, **dict(zip(names, made, strict=True))})
+            values = {**batch.feeds, **dict(zip(names, made, strict=True))}
+            found.append({k: _real(v, batch.n, data.whole_feeds, batch.feeds) for k, v in values.items()})
         yield found, batch.n
+
+
+def _real(value: Array, n: int, whole_feeds: bool, feeds: Feeds) -> Array:
+    """A value without the rows of samples that only fill a batch up; a sample may have several rows."""
+    size = next((len(a) for a in feeds.values() if np.ndim(a)), n)
+    if whole_feeds or size == n or not isinstance(value, np.ndarray) or not value.ndim or len(value) % size:
+        return value
+    return value[: len(value) // size * n]
 
 
 def sample_feeds(model: onnx.ModelProto, split: Split | None) -> Feeds:

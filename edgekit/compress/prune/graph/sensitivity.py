@@ -79,7 +79,7 @@ class Yardstick:
         """Mean Kullback-Leibler divergence of classes, else error in parts of the signal's power."""
         found, weights = list[float](), list[int]()
         for wanted, got, n in self._pairs(other):
-            found.append(max(_distance(wanted[name][:n], got[name][:n]) for name in self._names))
+            found.append(max(_distance(wanted[name], got[name]) for name in self._names))
             weights.append(n)
         return float(np.average(found, weights=weights))
 

@@ -77,9 +77,9 @@ def observe_ends(model: onnx.ModelProto, ends: Sequence[End], split: Split, samp
     for part in _affordable(ends):
         tallies, rng = {i: Tally() for i in part}, np.random.default_rng(0)
         values = [ends[i].value for i in part]
-        for (made,), n in run_together([(model, values)], split, samples, "observe channels"):
+        for (made,), _ in run_together([(model, values)], split, samples, "observe channels"):
             for i, tally in tallies.items():
-                value = made[ends[i].value][:n] if ends[i].is_product else made[ends[i].value]
+                value = made[ends[i].value]
                 places = ends[i].places(value, rows_a_sample(columns_of(ends[i]), samples), rng)
                 tally.add(ends[i].rows(value, places))
         for i, tally in tallies.items():
