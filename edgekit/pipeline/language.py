@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.data import DataSet, DataSource, TextConfig, our_task
 from edgekit.data.text.beside import find_tokenizer, find_tokenizers, told_of
+from edgekit.data.text.learn import KINDS
 from edgekit.data.text.source import load_text
-from edgekit.data.text.tokenizer import FILE, KINDS, PairTokenizers, TextTokenizer, load_tokenizer
+from edgekit.data.text.tokenizer import FILE, PairTokenizers, TextTokenizer, load_tokenizer
 from edgekit.errors import ModelError
 from edgekit.graph.read import read_model
 from edgekit.load import ModelSource

@@ -122,7 +122,7 @@ def test_what_cannot_be_generated_with(written: Path, tmp_path: Path, cli: Cli, 
     assert "has no tokeniser" in said(tmp_path / "gpt.onnx", "a")
     (tmp_path / "tokenizer.json").write_text((written / "tokenizer.json").read_text().replace("<end>", "<fin>"))
     assert "tokenizer.json is of another model: its SHA-256 is " in said(tmp_path / "gpt.onnx", "a")
-    from edgekit.data.text.tokenizer import train_tokenizer
+    from edgekit.data.text.learn import train_tokenizer
 
     (tmp_path / "tokenizer.json").write_text(train_tokenizer("bytes", ["a"], 300).content)
     assert "it has 257 tokens, and " in said(tmp_path / "gpt.onnx", "a")

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from edgekit.data.text.tokenizer import TextTokenizer, train_tokenizer
+from edgekit.data.text.learn import train_tokenizer
+from edgekit.data.text.tokenizer import TextTokenizer
 from edgekit.errors import DataError, ModelError
 from edgekit.generate import Request, Sampling, generate
 from edgekit.specs import Array

@@ -13,16 +13,15 @@ from edgekit.data.text import cmudict, fortunes, spam_assassin
 from edgekit.data.text.config import TextConfig
 from edgekit.data.text.corpus import Corpus, split_corpus
 from edgekit.data.text.documents import read_documents
+from edgekit.data.text.learn import KINDS, train_tokenizer
 from edgekit.data.text.pairs import PairPreprocessing
 from edgekit.data.text.preprocessing import TextPreprocessing
 from edgekit.data.text.tokenizer import (
     BEGIN,
-    KINDS,
     PAD,
     PairTokenizers,
     TextTokenizer,
     load_tokenizer,
-    train_tokenizer,
 )
 from edgekit.errors import DataError, unknown
 from edgekit.files import digest, sha256_of

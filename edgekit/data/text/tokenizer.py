@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +40,7 @@ class TextTokenizer:
     def __init__(self, content: str, name: str = FILE) -> None:
         self.content = content
         try:
-            self.raw = _library().Tokenizer.from_str(content)
+            self.raw = tokenizers_library().Tokenizer.from_str(content)
         except Exception as error:  # the library raises its own bare Exception
             reason = " ".join(str(error).split())[:200]
             raise DataError(f"{name} is no tokenizer.json of the tokenizers library: {reason}") from error
@@ -164,103 +163,6 @@ def load_tokenizer(path: Path) -> TextTokenizer:
         raise DataError(f"tokenizer {place} is no UTF-8 text (byte {error.start}); get it again") from error
 
 
-def train_tokenizer(kind: str, texts: Sequence[str], vocabulary: int, *, more: Sequence[str] = ()) -> TextTokenizer:
-    """Learn a tokeniser from texts.
-
-    Args:
-        kind: A key of KINDS.
-        texts: Of the training split only.
-        vocabulary: Most tokens; "bytes" has 257 whatever is asked for.
-        more: Special tokens to have behind these.
-
-    Raises:
-        DataError: if the vocabulary cannot hold what the kind starts from.
-    """
-    library = _library()
-    made = KINDS[kind](library, texts, vocabulary)
-    made.add_special_tokens(list(more))
-    return TextTokenizer(made.to_str())
-
-
-def _characters(library: Any, texts: Sequence[str], vocabulary: int) -> Any:
-    """Each character is a token; the rarest go to <unknown> where there are too many."""
-    made = _commonest(library, Counter(character for text in texts for character in text), vocabulary)
-    made.pre_tokenizer = library.pre_tokenizers.Split(library.Regex(r"[\s\S]"), "isolated")
-    made.decoder = library.decoders.Fuse()
-    return made
-
-
-def _words(library: Any, texts: Sequence[str], vocabulary: int) -> Any:
-    """What white space parts is a token, such as a phoneme; the rarest go to <unknown> where there are too many."""
-    made = _commonest(library, Counter(word for text in texts for word in text.split()), vocabulary)
-    made.pre_tokenizer = library.pre_tokenizers.WhitespaceSplit()
-    return made
-
-
-def _commonest(library: Any, counts: Mapping[str, int], vocabulary: int) -> Any:
-    """A tokeniser that knows the commonest of what it will be given."""
-    kept = sorted(sorted(counts), key=lambda c: -counts[c])[: vocabulary - 2]
-    numbers = {END: 0, "<unknown>": 1, **{c: i for i, c in enumerate(sorted(kept), start=2)}}
-    made = library.Tokenizer(library.models.WordLevel(numbers, unk_token="<unknown>"))
-    made.add_special_tokens([END])
-    return made
-
-
-def _bytes(library: Any, texts: Sequence[str], vocabulary: int) -> Any:
-    """Each byte is a token: nothing is unknown, and nothing is learnt."""
-    alphabet = sorted(library.pre_tokenizers.ByteLevel.alphabet())
-    words = {END: 0, **{c: i for i, c in enumerate(alphabet, start=1)}}
-    made = _byte_level(library, library.models.BPE(vocab=words, merges=[]), words_apart=False)
-    made.add_special_tokens([END])
-    return made
-
-
-def _bpe(library: Any, texts: Sequence[str], vocabulary: int) -> Any:
-    """Bytes, then the pairs that are most frequent (Sennrich et al. 2015, arXiv:1508.07909; bytes: GPT-2)."""
-    alphabet = library.pre_tokenizers.ByteLevel.alphabet()
-    _require_room("bpe", vocabulary, len(alphabet) + 1)
-    made = _byte_level(library, library.models.BPE(), words_apart=True)
-    trainer = library.trainers.BpeTrainer(
-        vocab_size=vocabulary, special_tokens=[END], initial_alphabet=alphabet, show_progress=False
-    )
-    made.train_from_iterator(texts, trainer)
-    return made
-
-
-def _wordpiece(library: Any, texts: Sequence[str], vocabulary: int) -> Any:
-    """BERT's: lower case, words, then pieces (Wu et al. 2016, arXiv:1609.08144, as in arXiv:1810.04805)."""
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    _require_room("wordpiece", vocabulary, len(special) + 1)
-    made = library.Tokenizer(library.models.WordPiece(unk_token="[UNK]"))
-    made.normalizer = library.normalizers.BertNormalizer(lowercase=True)
-    made.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
-    made.decoder = library.decoders.WordPiece()
-    trainer = library.trainers.WordPieceTrainer(
-        vocab_size=vocabulary, special_tokens=special, limit_alphabet=min(1000, vocabulary // 2), show_progress=False
-    )
-    made.train_from_iterator(texts, trainer)
-    ends = [(token, made.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
-    made.post_processor = library.processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
-    )
-    return made
-
-
-KINDS = {"characters": _characters, "words": _words, "bytes": _bytes, "bpe": _bpe, "wordpiece": _wordpiece}
-
-
-def _byte_level(library: Any, model: Any, *, words_apart: bool) -> Any:
-    made = library.Tokenizer(model)
-    made.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=words_apart)
-    made.decoder = library.decoders.ByteLevel()
-    return made
-
-
-def _require_room(kind: str, vocabulary: int, least: int) -> None:
-    if vocabulary < least:
-        raise DataError(f"a {kind} tokeniser needs a vocabulary of at least {least}, got {vocabulary}")
-
-
 def _begun(token: str) -> int:
     """Characters that begin in a token of bytes; each of its letters stands for one byte (Radford et al. 2019)."""
     return sum(1 for letter in token if _byte_of(letter) & 0xC0 != 0x80)
@@ -286,7 +188,12 @@ def _length(token: str) -> int:
     return len(token.removeprefix("##"))
 
 
-def _library() -> Any:
+def tokenizers_library() -> Any:
+    """The tokenizers package.
+
+    Raises:
+        MissingPackageError: if it is not there.
+    """
     try:
         import tokenizers
     except ModuleNotFoundError:

@@ -10,8 +10,9 @@ from edgekit.data import PairTokenizers, load_split, resolve_source
 from edgekit.data.text.config import TextConfig
 from edgekit.data.text.corpus import Corpus, split_corpus
 from edgekit.data.text.documents import read_documents
+from edgekit.data.text.learn import train_tokenizer
 from edgekit.data.text.pairs import PairPreprocessing
-from edgekit.data.text.tokenizer import BEGIN, PAD, TextTokenizer, train_tokenizer
+from edgekit.data.text.tokenizer import BEGIN, PAD, TextTokenizer
 from edgekit.errors import DataError, RecipeError
 
 TASK = "sequence-to-sequence"

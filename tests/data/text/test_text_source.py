@@ -8,8 +8,8 @@ import pytest
 from edgekit.data import load_split, resolve_source
 from edgekit.data.text.config import TextConfig
 from edgekit.data.text.corpus import Corpus, split_corpus
+from edgekit.data.text.learn import train_tokenizer
 from edgekit.data.text.preprocessing import TextPreprocessing
-from edgekit.data.text.tokenizer import train_tokenizer
 from edgekit.errors import DataError
 from tests.data.text.conftest import sentences
 
