@@ -40,7 +40,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Compute a metric of a model on data; the same code judges torch and ONNX."""
-    from edgekit.data import is_text, load_split
+    from edgekit.data import is_text, load_split, refuse_longer
     from edgekit.evaluate import evaluate as measure
     from edgekit.generate.files import tokenizers_of
     from edgekit.judge import bind_judge
@@ -51,6 +51,7 @@ def evaluate(
     bound = bind_judge(find_metric(name), judge or data)
     tokenizer = tokenizers_of(model, runner) if is_text(data) else None
     samples = load_split(data, split, task=task, inputs=runner.inputs, tokenizer=tokenizer)
+    samples = refuse_longer(samples, _longest(runner), str(model)) if tokenizer else samples
     options = {"attack": attack, "epsilon": epsilon, "steps": steps}
     samples, under = _attacked(samples, options, attacked_on or model)
     value = measure(runner, samples, bound)
@@ -58,6 +59,16 @@ def evaluate(
     sentence = f"{model}: {value.name} {value.value:.4f} [{low:.4f}, {high:.4f}] on {value.n} samples of {data}"
     content = {"model": str(model), "data": data, "split": split, "metric": value.as_dict(), **under}
     emit(content, lambda: sentence + (f", attacked by {attack}" if under else ""))
+
+
+def _longest(runner: Runner) -> int | None:
+    """The longest text that a model takes; None where it has no limit or says none."""
+    from edgekit.data import longest_told
+    from edgekit.training.checkpoint import TrainedModel
+
+    if isinstance(runner, TrainedModel):
+        return runner.card.limits.get("length")
+    return longest_told(getattr(runner, "metadata", {}))
 
 
 def _attacked(split: Split, options: dict[str, Any], known: Path) -> tuple[Split, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,6 +40,13 @@ def export(
     streaming: Annotated[
         bool, typer.Option("--streaming", help="A recurrent model that takes chunks: its state is input and output.")
     ] = False,
+    max_length: Annotated[
+        int | None,
+        typer.Option(min=2, help="Tokens of the longest text: positions beyond are cut, longer ones refused."),
+    ] = None,
+    trim_vocabulary: Annotated[
+        str | None, typer.Option(help="Text to keep the tokens of, such as mails.csv; rows of all others are cut.")
+    ] = None,
     family: Annotated[str | None, typer.Option(help="Family that weights are for.", rich_help_panel=_SAYS)] = None,
     size: Annotated[str | None, typer.Option(help="Size of that family.", rich_help_panel=_SAYS)] = None,
     builder: Annotated[
@@ -107,10 +115,50 @@ def export(
     if part and streaming:
         raise typer.BadParameter("--streaming is a part of its own; leave --part out")
     chosen = "streaming" if streaming else part
-    result = export_source(
-        source, out, opset=opset, target_ort=target_ort, fix=fix or (), hints=hints, described=described, part=chosen
-    )
+
+    def write(place: Path) -> dict[str, Any]:
+        return export_source(
+            source,
+            place,
+            opset=opset,
+            target_ort=target_ort,
+            fix=fix or (),
+            hints=hints,
+            described=described,
+            part=chosen,
+        )
+
+    result = _cut(write, source, out, max_length, trim_vocabulary)
     emit(result, lambda: "\n".join(f"{key}: {value}" for key, value in result.items()))
+
+
+def _cut(
+    write: Callable[[Path], dict[str, Any]], source: str | None, out: Path, length: int | None, text: str | None
+) -> dict[str, Any]:
+    """Export, and cut what was asked for of a model of text."""
+    if length is None and text is None:
+        return write(out)
+    from edgekit.compress.prune.text_model import export_cut
+    from edgekit.data.text.beside import place_of_tokenizer
+    from edgekit.files import check_output
+
+    if source is not None:
+        check_output(out, Path(source))
+    beside = place_of_tokenizer(Path(source)) if source and Path(source).is_file() else None
+    return export_cut(write, out, texts=_texts(text), length=length, tokenizer=beside)
+
+
+def _texts(text: str | None) -> Sequence[str]:
+    """Every text of a corpus or file."""
+    from edgekit.data import is_text, resolve_source
+    from edgekit.data.text.source import texts_of
+
+    if text is None:
+        return ()
+    config = resolve_source(text).text if is_text(text) else None
+    if config is None:
+        raise typer.BadParameter(f"--trim-vocabulary {text} is no text; give a .txt, .csv, .tsv, .jsonl or a corpus")
+    return texts_of(config)
 
 
 def _mapping(path: Path | None, names: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgekit.agreement import Remembering, agreement
 from edgekit.bench import BenchRequest, bench_models, compare_rows
-from edgekit.comparison.material import Material, load_material, metric_for
+from edgekit.comparison.material import Material, is_streaming, load_material, metric_for
 from edgekit.comparison.records import ComparedModel, CompareRequest, ModelComparison
 from edgekit.data.split import Split
 from edgekit.errors import ModelError
@@ -21,12 +21,14 @@ from edgekit.judge import bind_judge
 from edgekit.ort import Session
 from edgekit.pictures import Pictures, Subject, gather
 from edgekit.specs import Array
+from edgekit.streaming import state_drift
 from edgekit.tasks import Metric, MetricValue, find_metric
 from edgekit.tasks.classification import CALIBRATION_ERROR, TOP1
 from edgekit.tasks.language import LANGUAGE_MODELLING
 from edgekit.tasks.metric import summarise
 
 Scores = Mapping[str, Array]
+_MOST_SERIES = 256
 
 
 def compare_models(models: Sequence[Path], request: CompareRequest) -> ModelComparison:
@@ -50,6 +52,8 @@ def compare_models(models: Sequence[Path], request: CompareRequest) -> ModelComp
     agreements = _agreements(sessions, material.split) if not further else _token_agreements(scores)
     compared = _compared(named, metric, scores, agreements, latency)
     compared = tuple(replace(c, also=_also(scores[c.name], further, c.name == compared[0].name)) for c in compared)
+    if is_streaming(next(iter(sessions.values()))):
+        compared = _with_state_drift(compared, sessions, material.split)
     answers = {name: s[CALIBRATION_ERROR.name] for name, s in scores.items()} if metric is TOP1 else {}
     return ModelComparison(
         request=request,
@@ -98,6 +102,16 @@ def _all_scores(
         name: scores_of(session, material.split, metrics, reference=first, drifts=drifts)
         for name, session in sessions.items()
     }
+
+
+def _with_state_drift(
+    compared: tuple[ComparedModel, ...], sessions: Mapping[str, Session], split: Split
+) -> tuple[ComparedModel, ...]:
+    """How far the state of each is from the first's, step by step, on the first series."""
+    first, *others = compared
+    series = next(iter(split.take(_MOST_SERIES).arrays.values()))
+    drifts = {o.name: state_drift(sessions[first.name], sessions[o.name], series) for o in others}
+    return (first, *(replace(o, state_drift_db=tuple(map(float, drifts[o.name]))) for o in others))
 
 
 def _token_agreements(scores: Mapping[str, Scores]) -> dict[str, MetricValue]:

@@ -51,6 +51,7 @@ class ComparedModel:
         agreement: How far it gives the first one's answers; None for the first.
         latency: Median and speed-up over the first, as `bench --compare --json` says them; None where not measured.
         also: Further metrics by name, such as the perplexity of a language model.
+        state_drift_db: Of models that stream, signal to error of the state behind each step against the first's.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ComparedModel:
     agreement: MetricValue | None
     latency: dict[str, Any] | None = None
     also: Mapping[str, MetricValue] = field(default_factory=dict)
+    state_drift_db: tuple[float, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON writes it."""

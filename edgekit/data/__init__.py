@@ -14,7 +14,7 @@ from edgekit.data.npz import npz_source
 from edgekit.data.series import SeriesPreprocessing
 from edgekit.data.split import Batch, Split, load_npz
 from edgekit.data.text.config import SUFFIXES, TextConfig
-from edgekit.data.text.named import named_for, our_task
+from edgekit.data.text.named import longest_told, named_for, our_task, refuse_longer
 from edgekit.data.text.parse import parse_text
 from edgekit.data.text.source import CORPORA, load_text, text_source
 from edgekit.data.text.tokenizer import PairTokenizers, TextTokenizer
@@ -110,7 +110,9 @@ __all__ = [
     "is_text",
     "load_npz",
     "load_split",
+    "longest_told",
     "named_for",
     "our_task",
+    "refuse_longer",
     "resolve_source",
 ]

@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 
 from edgekit.data.dataset import SPLIT_SEED, DataSet
-from edgekit.data.split import Split
+from edgekit.data.split import Split, is_memory
 from edgekit.specs import Array, TensorSpec
 
 
@@ -48,7 +48,8 @@ def _is_the_data(inputs: Sequence[TensorSpec], held: Sequence[tuple[int | str, .
 
 
 def _can_be_drawn(spec: TensorSpec) -> bool:
-    return spec.dtype == "float32" and spec.rank >= 2 and all(isinstance(d, int) for d in spec.shape[1:])
+    settled = all(isinstance(d, int) for d in spec.shape[1:])
+    return spec.dtype == "float32" and spec.rank >= 2 and settled and not is_memory(spec)
 
 
 def _normal(split: Split, spec: TensorSpec) -> Array:

@@ -13,6 +13,8 @@ from edgekit.data.series import check_lengths
 from edgekit.errors import DataError
 from edgekit.specs import Array, Feeds, TensorSpec
 
+_STATES = ("hidden", "cell")
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -112,7 +114,7 @@ class Split:
         if len(wanted) == len(self.arrays) == 1:
             return {wanted[0]: next(iter(self.arrays.values()))}
         lacking = [s for s in inputs if s.name not in self.arrays]
-        if lacking and len(self.arrays) == len(wanted) - len(lacking) and all(map(_is_past, lacking)):
+        if lacking and len(self.arrays) == len(wanted) - len(lacking) and all(map(is_memory, lacking)):
             return {**self.arrays, **{s.name: _nothing(s, len(self)) for s in lacking}}
         raise DataError(
             f"data {self.name!r} does not fit the model's inputs: the model wants {', '.join(wanted) or 'none'}; "
@@ -152,9 +154,10 @@ def _refuse_unknown_ids(array: Array, spec: TensorSpec, where: str) -> None:
         )
 
 
-def _is_past(spec: TensorSpec) -> bool:
-    """Whether it is what a model remembers of a text, of which there is nothing at the beginning."""
-    return spec.rank > 1 and any(isinstance(d, str) and d.startswith("past") for d in spec.shape[1:])
+def is_memory(spec: TensorSpec) -> bool:
+    """Whether it is what a model remembers, of which there is nothing at the beginning: keys and values, or a state."""
+    grows = spec.rank > 1 and any(isinstance(d, str) and d.startswith("past") for d in spec.shape[1:])
+    return grows or (spec.name in _STATES and all(isinstance(d, int) for d in spec.shape[1:]))
 
 
 def _nothing(spec: TensorSpec, count: int) -> Array:

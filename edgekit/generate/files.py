@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgekit.data import Split, is_text, load_split, our_task
+from edgekit.data import Split, is_text, load_split, longest_told, our_task, refuse_longer
 from edgekit.data.text.beside import find_tokenizer, find_tokenizers, told_of
 from edgekit.data.text.tokenizer import PairTokenizers, TextTokenizer
 from edgekit.errors import ModelError
@@ -45,7 +45,8 @@ def split_for(model: Path, data: str, split: str) -> Split:
     metadata = {p.key: p.value for p in proto.metadata_props}
     tokenizer = find_tokenizers(model, told_of(metadata))
     inputs = [spec_of(value) for value in proto.graph.input]
-    return load_split(data, split, task=metadata.get("edgekit.task", ""), inputs=inputs, tokenizer=tokenizer)
+    loaded = load_split(data, split, task=metadata.get("edgekit.task", ""), inputs=inputs, tokenizer=tokenizer)
+    return refuse_longer(loaded, longest_told(metadata), str(model))
 
 
 def usual_metric(model: Path, data: str) -> str:
@@ -83,6 +84,5 @@ def open_model(
         )
     admit_model(path)
     session = Session(path, provider, threads=threads)
-    longest = session.metadata.get("edgekit.longest", "")
-    model = SessionModel(session, int(longest) if longest.isdigit() else None)
+    model = SessionModel(session, longest_told(session.metadata))
     return model, find_tokenizer(path, told_of(session.metadata), tokenizer)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgekit import interrupt
+from edgekit.data import longest_told
 from edgekit.errors import DataError
 from edgekit.generate.model import SessionModel
 from edgekit.ort import Session
@@ -80,8 +81,7 @@ def measure_generation(
 
 def _fresh(session: Session) -> SessionModel:
     """The model, which has read nothing."""
-    longest = session.metadata.get("edgekit.longest", "")
-    return SessionModel(session, int(longest) if longest.isdigit() else None)
+    return SessionModel(session, longest_told(session.metadata))
 
 
 def _write(model: SessionModel, prompt: Sequence[int], tokens: int) -> tuple[float, float]:

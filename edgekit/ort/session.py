@@ -102,7 +102,7 @@ class Session:
         self.threads: int = options.intra_op_num_threads
         entries = {**wanted.config, **(config or {})}
         self.raw = _create(model, options, wanted, execution, entries)
-        self.inputs = tuple(_spec(i) for i in self.raw.get_inputs())
+        self.inputs = tuple(_with_vocabulary(_spec(i), self.metadata) for i in self.raw.get_inputs())
         self.outputs = tuple(_spec(o) for o in self.raw.get_outputs())
         self.run_options = ort.RunOptions()
         interrupt.watch(self.run_options)
@@ -137,6 +137,7 @@ class Session:
     __call__ = run
 
 
+_IDS = ("ids", "input_ids")
 _WARNING, _SILENT = 2, 4  # the first is the default of ONNX Runtime
 _STRICT = "session.disable_cpu_ep_fallback"
 
@@ -227,6 +228,12 @@ def _spec(argument: Any) -> TensorSpec:
     # Paddle's exporter writes -1 for what is dynamic
     shape = tuple((d if d >= 0 else "") if isinstance(d, int) else d or "" for d in argument.shape or ())
     return TensorSpec(argument.name, numpy_dtype(argument.type), shape)
+
+
+def _with_vocabulary(spec: TensorSpec, metadata: Mapping[str, str]) -> TensorSpec:
+    """An input of ids knows how many there are, where the file says it."""
+    said = metadata.get("edgekit.vocabulary", "")
+    return replace(spec, vocabulary=int(said)) if spec.name in _IDS and said.isdigit() else spec
 
 
 def _title(model: Path | bytes) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgekit.compress.prune.text_model import export_cut
 from edgekit.files import sha256_of
 from edgekit.judge import prepare_judge
 from edgekit.load import fingerprint
-from edgekit.pipeline.language import causal_base, export_causal, text_of_base
+from edgekit.pipeline.language import causal_base, clear_companions, export_causal, text_cuts, text_of_base
 from edgekit.pipeline.loaded import export_base, load_base
 from edgekit.pipeline.workspace import Workspace, versions
 from edgekit.training.checkpoint import CONFIG, WEIGHTS, read_config
@@ -68,7 +70,8 @@ def export(work: Workspace) -> dict[str, Any]:
         return _export(work, "export", weights, work.checkpoint, out, "exporting to ONNX")
 
     def make() -> dict[str, Any]:
-        return {**export_causal(work, causal), "path": str(out.relative_to(work.out))}
+        clear_companions(out.parent)
+        return _cut(work, lambda path: export_causal(work, causal, path), out)
 
     known = [versions("torch", "onnx", "edgekit"), work.fingerprint, versions("transformers", "optimum-onnx")]
     return work.store.run("export", [weights, recipe.export.as_key(), *known], [out], make, "exporting to ONNX").result
@@ -83,7 +86,17 @@ def _export(work: Workspace, step: str, weights: str, place: Path, out: Path, do
     recipe = work.recipe
 
     def make() -> dict[str, Any]:
-        return {**export_base(recipe, work.source.text, place, out), "path": str(out.relative_to(work.out))}
+        if recipe.export.cuts and out == work.model():
+            clear_companions(out.parent)
+        return _cut(work, lambda path: export_base(recipe, work.source.text, place, path), out)
 
     inputs = [weights, recipe.export.as_key(), versions("torch", "onnx", "edgekit")]
+    inputs += [work.fingerprint] if recipe.export.cuts else []
     return work.store.run(step, inputs, [out], make, doing).result
+
+
+def _cut(work: Workspace, write: Callable[[Path], dict[str, Any]], out: Path) -> dict[str, Any]:
+    """Export, and cut what the recipe asks for."""
+    config = work.recipe.export
+    written = export_cut(write, out, **text_cuts(work.recipe, work.source.text)) if config.cuts else write(out)
+    return {**written, "path": str(out.relative_to(work.out))}

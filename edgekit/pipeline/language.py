@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.data import DataSet, DataSource, TextConfig, our_task
-from edgekit.data.text.beside import find_tokenizer, find_tokenizers, told_of
+from edgekit.data.text.beside import find_tokenizer, find_tokenizers, place_of_tokenizer, told_of
 from edgekit.data.text.learn import KINDS
-from edgekit.data.text.source import load_text
+from edgekit.data.text.source import load_text, texts_of
 from edgekit.data.text.tokenizer import FILE, PairTokenizers, TextTokenizer, load_tokenizer
 from edgekit.errors import ModelError
 from edgekit.graph.read import read_model
@@ -78,11 +78,12 @@ def _tokenizer_of_source(model: ModelSource) -> TextTokenizer | PairTokenizers |
     return load_tokenizer(place) if place is not None and (place / FILE).is_file() else None
 
 
-def export_causal(work: Workspace, source: CausalSource) -> dict[str, Any]:
+def export_causal(work: Workspace, source: CausalSource, out: Path) -> dict[str, Any]:
     """Write the base of a run by optimum, and judge it in torch on validation data.
 
     Returns:
-        What the export says, and under `torch` each metric, on the same texts as the exported file will be judged on.
+        What the export says, and under `torch` each metric, on the same texts as the exported file will be judged on;
+        without that where the file is cut, which is no longer the model that torch has.
 
     Raises:
         EdgekitError: as loading, exporting and judging raise it.
@@ -91,7 +92,9 @@ def export_causal(work: Workspace, source: CausalSource) -> dict[str, Any]:
     from edgekit.export.language import export_language
 
     config, model = work.recipe.export, source.load()
-    exported = export_language(model, work.model(), opset=config.opset, target_ort=config.target_ort)
+    exported = export_language(model, out, opset=config.opset, target_ort=config.target_ort)
+    if config.cuts:
+        return exported
     metrics = [work.metric, *(work.bound(name) for name in work.task.also)]
     validation = work.data.splits["validation"]
     asked = replace(validation, arrays={"ids": validation.arrays["input_ids"]})
@@ -126,3 +129,29 @@ def told_metadata(model: Path) -> dict[str, str]:
 def told_task(model: Path) -> str:
     """The task that an .onnx file says it does, as it is called here; "" where it says none."""
     return our_task(told_metadata(model).get("edgekit.task", ""))
+
+
+def text_cuts(recipe: Recipe, text: TextConfig | None) -> dict[str, Any]:
+    """What of the base is left out, as `export_cut` takes it.
+
+    Raises:
+        ModelError: if the data is no text.
+    """
+    config = recipe.export
+    if text is None:
+        raise ModelError(
+            f"recipe {recipe.name}: `export` cuts tokens or texts, and the data is no text; leave that out"
+        )
+    onnx = Path(recipe.model.onnx) if recipe.model and recipe.model.onnx else None
+    return {
+        "texts": texts_of(text, "train") if config.trim_vocabulary else (),
+        "length": config.max_length,
+        "tokenizer": place_of_tokenizer(onnx) if onnx else None,
+    }
+
+
+def clear_companions(directory: Path) -> None:
+    """Take away what an earlier export put beside the models of a run, so that no file finds another's tokeniser."""
+    for file in directory.glob("*"):
+        if file.is_file() and file.suffix in (".json", ".txt", ".model", ".jinja"):
+            file.unlink()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgekit.data import DataSet, DataSource, for_model, named_for
+from edgekit.data import DataSet, DataSource, for_model, longest_told, named_for, refuse_longer
 from edgekit.data.text.beside import carry_tokenizer, keep_tokenizer
 from edgekit.data.text.config import TextConfig
 from edgekit.data.text.source import load_text
@@ -58,12 +58,14 @@ def data_for(recipe: Recipe, source: DataSource, task: str, out: Path) -> DataSe
 
     base = out / "models" / f"{BASE}.onnx"
     session = Session(base)
-    if source.text and not _has_checkpoint(recipe):
+    if source.text and (recipe.export.trim_vocabulary or not _has_checkpoint(recipe)):
         refuse_other_tokenizer(recipe)
-        data = load_text(source.text, task, own_tokenizer(base, session.metadata, source.text))
+        anew = source.text.model_copy(update={"tokenizer": "bpe"}) if recipe.export.trim_vocabulary else source.text
+        data = load_text(anew, task, own_tokenizer(base, session.metadata, anew))
     else:
         data = text_of_base(recipe, source, task)
     fed = _fed(data, session.inputs)
+    refuse_longer(fed.splits["test"], longest_told(session.metadata), recipe.subject)
     classes = tuple(json.loads(session.metadata.get("edgekit.classes", "[]")))
     more = len(classes) > len(data.classes)  # labels of an .npz need not reach the last class
     return replace(fed, classes=classes) if more else fed

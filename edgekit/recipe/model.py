@@ -64,9 +64,22 @@ class ExportConfig(_Part):
         Literal["cache"] | None, Field(description="cache: a language model that takes and gives keys and values")
     ] = None
 
+    max_length: Annotated[
+        int | None,
+        Field(ge=2, description="tokens of the longest text; positions beyond are cut, longer texts refused"),
+    ] = None
+    trim_vocabulary: Annotated[
+        bool, Field(description="keep the tokens of the training texts, of a loaded model; rows of the others go")
+    ] = False
+
+    @property
+    def cuts(self) -> bool:
+        """Whether something of the model is left out."""
+        return self.trim_vocabulary or self.max_length is not None
+
     def as_key(self) -> dict[str, Any]:
         """What changes the file."""
-        return {k: v for k, v in self.model_dump().items() if k != "part" or v}
+        return {k: v for k, v in self.model_dump().items() if k in ("opset", "target_ort") or v}
 
 
 class AcceptConfig(_Part):
@@ -210,6 +223,8 @@ class Recipe(_Part):
                 f"export: {self.subject} has no part {self.export.part!r}; leave it out (a language model of "
                 "Hugging Face is exported with its cache anyway)"
             )
+        if self.export.trim_vocabulary and self.model is None:
+            raise ValueError("export: a tokeniser that is learnt here is as small as `data.vocabulary` says; set that")
         mistakes = [
             f"variants.{variant}[{index}]: {said}"
             for variant, steps in self.variants.items()

@@ -13,7 +13,14 @@ def further_lines(report: Mapping[str, Any]) -> list[str]:
     """One line for the baseline, one for each model that has more to tell, one for each step that changed nothing."""
     also = (line for model in report["models"] for line in _also(model))
     writing = (line for model in report["models"] for line in _writing(model))
-    return [*_in_torch(report), *_baseline(report), *also, *writing, *(f"- {r}" for r in why_unchanged(report))]
+    return [
+        *_cuts(report),
+        *_in_torch(report),
+        *_baseline(report),
+        *also,
+        *writing,
+        *(f"- {r}" for r in why_unchanged(report)),
+    ]
 
 
 def lost(model: Mapping[str, Any]) -> str:
@@ -44,6 +51,16 @@ def _also(model: Mapping[str, Any]) -> Iterator[str]:
     said = ", ".join(f"{m['name']} {percent_or_value(m['value'], m['unit'])}" for m in more)
     if said:
         yield f"- {model['name']}: {said}"
+
+
+def _cuts(report: Mapping[str, Any]) -> Iterator[str]:
+    """What of the base was left out behind its export."""
+    words, length = (report["export"].get(key) for key in ("vocabulary", "max_length"))
+    if words:
+        sizes = f"{human_bytes(words['size_before'])} before, {human_bytes(words['size_after'])} after"
+        yield f"- vocabulary: {words['after']:,} tokens of {words['before']:,} are left; {sizes}"
+    if length:
+        yield f"- longest text: {length['after']:,} tokens" + (f" of {length['before']:,}" if length["before"] else "")
 
 
 def _in_torch(report: Mapping[str, Any]) -> Iterator[str]:

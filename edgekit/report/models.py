@@ -20,7 +20,9 @@ _MARKS: dict[str, Mark] = {"FASTER": "good", "SLOWER": "bad", "TOO NOISY": "doub
 def comparison_sheets(found: ModelComparison) -> list[Sheet]:
     """One line a model: what it is worth, and how fast it is where that was measured."""
     content = found.as_dict()
-    return [_worth(content), *([_speed(content)] if content["models"][0]["latency"] else [])]
+    streams = any(model["state_drift_db"] for model in content["models"])
+    speed = [_speed(content)] if content["models"][0]["latency"] else []
+    return [_worth(content), *([_state(content)] if streams else []), *speed]
 
 
 def _worth(content: Mapping[str, Any]) -> Sheet:
@@ -41,6 +43,23 @@ def _worth(content: Mapping[str, Any]) -> Sheet:
     alike = f"{' / '.join(kinds)}: of the answers to those of {first}"
     caption = f"the first, {first}, is the measure of the others; {alike}; brackets: 95 % intervals{paired}"
     return Sheet(f"models on {_data(content)}", tuple(columns), lines, left=1, key=1, caption=caption)
+
+
+def _state(content: Mapping[str, Any]) -> Sheet:
+    """How far the states are apart at the beginning, in the middle and at the end of the series."""
+    first, *others = content["models"]
+    steps = len(others[0]["state_drift_db"])
+    shown = list(dict.fromkeys((0, steps // 4, steps // 2, steps - 1)))
+    lines = []
+    for model in others:
+        drift = model["state_drift_db"]
+        cells = (*(f"{drift[step]:.1f}" for step in shown), f"{min(drift):.1f}")
+        lines.append(Line((model["name"], *cells)))
+    columns = ("model", *(f"step {step + 1}" for step in shown), "worst")
+    caption = (
+        f"signal to error in dB against {first['name']}, each carrying its own state; what falls all along adds up"
+    )
+    return Sheet("drift of the state", columns, tuple(lines), left=1, key=1, caption=caption)
 
 
 def _speed(content: Mapping[str, Any]) -> Sheet:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgekit.data import load_split
@@ -142,3 +143,22 @@ def test_two_models_in_one_place_keep_their_tokenisers(written: Path, tmp_path: 
     assert (tmp_path / "tokenizer.json").read_text() == "another model's"
     assert carry_tokenizer(written / "checkpoint", tmp_path / "gpt.onnx", told) == tmp_path / "gpt.tokenizer.json"
     assert find_tokenizer(tmp_path / "gpt.onnx", told).vocabulary == 320
+
+
+def test_ids_that_no_token_has(written: Path, tmp_path: Path, cli: Cli) -> None:
+    for ids in ([[1, 2, 320]], [[1, -1, 2]]):
+        np.savez(tmp_path / "x.npz", ids=np.array(ids))
+        for model in ("gpt.onnx", "checkpoint"):
+            answer = cli("eval", written / model, "--data", tmp_path / "x.npz", "--metric", "perplexity")
+            assert answer.code == 1
+            assert "ids must lie in 0..319 for a vocabulary of 320" in answer.err
+            assert len(answer.err.splitlines()) == 1
+
+
+def test_texts_that_are_longer_than_the_model_takes(written: Path, cli: Cli) -> None:
+    data = f"{{file: {written / 'novel.txt'}, length: 200}}"
+    for model in ("gpt.onnx", "checkpoint"):
+        answer = cli("eval", written / model, "--data", data)
+        assert answer.code == 1
+        assert "texts of 200 tokens" in answer.err
+        assert "takes 128 at most" in answer.err

@@ -172,3 +172,57 @@ def test_a_recipe_of_ours_with_a_cache(here: Path, tmp_path: Path, monkeypatch: 
 def test_a_part_that_is_not_there(here: Path, text: str) -> None:
     with pytest.raises(EdgekitError, match="has no part 'cache'"):
         load_recipe(write(here, f"name: x\n{text}"), ["data=digits"])
+
+
+def test_a_recipe_that_cuts_its_model(
+    here: Path, tmp_path: Path, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(here)
+    path = write(here, "name: cut\nmodel: {hf: llama}\nexport: {trim_vocabulary: true, max_length: 40}\n")
+    found = run_recipe(load_recipe(path), tmp_path / "out").as_dict()
+    assert found["export"]["vocabulary"]["after"] < found["export"]["vocabulary"]["before"]
+    assert found["export"]["max_length"]["after"] == found["models"][0]["generation"]["longest"] == 40
+    assert found["models"][0]["size_bytes"] < results["models"][0]["size_bytes"]
+    assert found["models"][0]["metric"]["test"]["value"] <= results["models"][0]["metric"]["test"]["value"]
+    assert "tokens of" in (tmp_path / "out" / "report.md").read_text()
+    assert all(step.reused for step in run_recipe(load_recipe(path), tmp_path / "out").steps)
+    with pytest.raises(DataError, match=r"texts of 32 tokens, and .*llama takes 20 at most"):
+        run_recipe(load_recipe(path, ["export.max_length=20"]), tmp_path / "out")
+
+
+def test_a_classifier_of_text_with_fewer_tokens(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here)
+    save_model("bert", here)
+    rows = [f'"{text}",{"ham" if i % 2 else "spam"}' for i, text in enumerate(sentences(60))]
+    (here / "mails.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    path = write(here, "name: mails\nmodel: {hf: bert}\nexport: {trim_vocabulary: true}\ntrain: {epochs: 1}\n")
+    data = "data={file: mails.csv, label: label, length: 24, truncate: true, tokenizer: bert/tokenizer.json}"
+    found = run_recipe(load_recipe(path, [data]), tmp_path / "out").as_dict()
+    assert found["metric"] == "top1"
+    assert found["export"]["vocabulary"]["after"] < found["export"]["vocabulary"]["before"]
+
+
+def test_a_tokeniser_of_ours_is_made_as_small_as_wanted(here: Path) -> None:
+    path = write(here, "name: x\nfamily: gpt\nsize: pico\nexport: {trim_vocabulary: true}\n")
+    with pytest.raises(EdgekitError, match=r"export: .*`data.vocabulary`"):
+        load_recipe(path)
+
+
+def test_a_hub_id_without_a_network(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here)
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    path = write(here, "name: x\nmodel: {hf: somebody/some-model}\n")
+    with pytest.raises(ModelError, match=r"somebody/some-model is no path here .*`hf download somebody/some-model"):
+        run_recipe(load_recipe(path), tmp_path / "out")
+
+
+def test_code_that_comes_with_a_model(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here)
+    place = save_model("llama", tmp_path)
+    said = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps({**said, "auto_map": {"AutoModelForCausalLM": "modeling.Net"}}))
+    recipe = load_recipe(write(here, f"name: x\nmodel: {{hf: {place}}}\n"))
+    with pytest.raises(ModelError, match=r"asks to run Python code of its own \(modeling.Net\)"):
+        run_recipe(recipe, tmp_path / "out")

@@ -21,6 +21,7 @@ from edgekit.recipe import list_recipes, load_recipe
 from tests.load.language_models import save_model
 
 QUICK = ["size=pico", "train.epochs=1", "train.batch_size=256", "bench.min_seconds=0.02", "bench.batch=[1]"]
+SHORT = ["bench.min_seconds=0.02", "model.hf=smollm2", "data.length=32", "data.most_tokens=256"]
 FEW_PICTURES = {"train": 1000, "calibration": 200, "validation": 300}
 FEW_TEXTS = ("wisdom", "love")
 
@@ -69,6 +70,7 @@ def _require(name: str) -> None:
 def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What recipes load from the working directory, as small as it comes."""
     save_model("bert", tmp_path / "models").rename(tmp_path / "minilm")
+    save_model("llama", tmp_path / "models").rename(tmp_path / "smollm2")
     monkeypatch.chdir(tmp_path)
 
 
@@ -80,6 +82,7 @@ def test_every_recipe_runs_at_pico_size(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(path)
     _require(recipe.data if isinstance(recipe.data, str) else recipe.data.title)
     quick = QUICK if recipe.family else [*QUICK[1:], "data.length=64"]
+    quick = SHORT if name == "fortunes-smollm2" else quick
     report = run_recipe(load_recipe(path, quick), tmp_path / "out")
     assert [m.name for m in report.models] == ["base", *recipe.variants]
     assert all(m.size_bytes > 0 for m in report.models)

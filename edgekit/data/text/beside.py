@@ -40,12 +40,16 @@ def carry_tokenizer(source: Path, out: Path, preprocessing: Mapping[str, Any]) -
     if kind not in ("text", "pairs"):
         return None
     if kind == "pairs" and _target_file(preprocessing) != FILE:
-        _carry(source, out, _of_target(preprocessing), _target_file(preprocessing))
-    return _carry(source, out, preprocessing, FILE)
+        put_tokenizer(
+            _found(source, _of_target(preprocessing), None, _target_file(preprocessing)),
+            out,
+            _target_file(preprocessing),
+        )
+    return put_tokenizer(_found(source, preprocessing, None, FILE), out)
 
 
-def _carry(source: Path, out: Path, preprocessing: Mapping[str, Any], file: str) -> Path:
-    tokenizer = _found(source, preprocessing, None, file)
+def put_tokenizer(tokenizer: TextTokenizer, out: Path, file: str = FILE) -> Path:
+    """Put a tokeniser beside an ONNX file: `tokenizer.json`, or `NAME.tokenizer.json` where another has that name."""
     places = (out.parent / file, _own(out, file))
     free = (p for p in places if not p.exists() or sha256_of(p) == tokenizer.sha256)
     place = next(free, places[-1])
@@ -87,8 +91,7 @@ def find_tokenizer(model: Path, preprocessing: Mapping[str, Any], given: Path | 
 
 
 def _found(model: Path, preprocessing: Mapping[str, Any], given: Path | None, file: str) -> TextTokenizer:
-    beside = [model / file] if model.is_dir() else [_own(model, file), model.parent / file]
-    places = [given] if given is not None else beside
+    places = [given] if given is not None else _places(model, file)
     found = next((place for place in places if place.exists()), None)
     if found is None:
         raise ModelError(
@@ -109,6 +112,16 @@ def _of_target(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
     """What a model says of the target's tokeniser, under the names that it has for the only one."""
     prefix = "target_"
     return {key.removeprefix(prefix): value for key, value in preprocessing.items() if key.startswith(prefix)}
+
+
+def place_of_tokenizer(model: Path) -> Path | None:
+    """Where the tokeniser of a model lies; None where there is none."""
+    return next((place for place in _places(model, FILE) if place.exists()), None)
+
+
+def _places(model: Path, file: str) -> list[Path]:
+    """Where it is looked for: in a checkpoint directory, or beside a file under its own name first."""
+    return [model / file] if model.is_dir() else [_own(model, file), model.parent / file]
 
 
 def _require_the_same(tokenizer: TextTokenizer, found: Path, model: Path, preprocessing: Mapping[str, Any]) -> None:

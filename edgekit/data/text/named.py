@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgekit.data.split import Split
+from edgekit.errors import DataError
 from edgekit.specs import Array, Feeds, TensorSpec
 
 _THEIRS = {"ids": "input_ids", "mask": "attention_mask"}
@@ -50,3 +51,29 @@ def _made(arrays: Feeds) -> Mapping[str, Array]:
     mask = arrays.get("attention_mask", np.ones_like(ids))
     positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
     return {"attention_mask": mask, "position_ids": positions, "token_type_ids": np.zeros_like(ids)}
+
+
+def refuse_longer(split: Split, longest: int | None, model: str) -> Split:
+    """A split of text, whose samples are not longer than a model takes.
+
+    Args:
+        split: With ids.
+        longest: Tokens that the model takes, at most; None for any number.
+        model: What it is called.
+
+    Raises:
+        DataError: if they are.
+    """
+    ids = next((split.arrays[name] for name in ("ids", "input_ids") if name in split.arrays), None)
+    if longest is not None and ids is not None and ids.ndim == 2 and ids.shape[1] > longest:
+        raise DataError(
+            f"data {split.name!r} has texts of {ids.shape[1]:,} tokens, and {model} takes {longest:,} at most; set "
+            f"`length: {longest}`, and `truncate: true` if texts to classify may be cut"
+        )
+    return split
+
+
+def longest_told(metadata: Mapping[str, str]) -> int | None:
+    """The longest text that a file says it takes; None where it says nothing."""
+    said = metadata.get("edgekit.longest", "")
+    return int(said) if said.isdigit() else None

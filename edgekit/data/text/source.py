@@ -128,6 +128,17 @@ def load_text(config: TextConfig, task: str, tokenizer: Known = None) -> DataSet
     return load(_corpus_of(config), config, task, tokenizer=tokenizer)
 
 
+def texts_of(config: TextConfig, split: str = "") -> tuple[str, ...]:
+    """The texts themselves, of one split or all of them.
+
+    Raises:
+        DataError: if the corpus is not there or damaged.
+    """
+    check_text(config)
+    corpus = _corpus_of(config).read(None)
+    return split_corpus(corpus)[split].texts if split else corpus.texts
+
+
 def check_text(config: TextConfig) -> None:
     """Refuse a corpus or a tokeniser that is not there.
 
