@@ -85,10 +85,11 @@ def refit(
         note(f"fitting {node.name} ({count + 1} of {len(behind)})")
         goal = _goal(channels, gone, wires, node)
         done += _fit(channels, wires, node, goal, split, samples)
+        wires = Wires(pruned)
         partner = _partner(wires, goal, behind)
         if partner is not None:  # it was fitted when nobody knew what this branch would lose
             again = _Goal(goal.value, wires.behind_bias(node), goal.kept)
-            _fit(channels, Wires(pruned), partner, again, split, samples)
+            _fit(channels, wires, partner, again, split, samples)
     return done
 
 
