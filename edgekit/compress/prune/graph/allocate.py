@@ -61,13 +61,14 @@ def share_of_macs(cost: Cost) -> Callable[[Array], float]:
     return lambda gone: 1 - cost.total(gone) / whole
 
 
-def allocate(choices: Sequence[Choice], saved: Callable[[Array], float], goal: float) -> Array:
+def allocate(choices: Sequence[Choice], saved: Callable[[Array], float], goal: float, of: str = "channels") -> Array:
     """How many channels of each group go, float64 (groups,): at least `goal` is saved.
 
     Args:
         choices: One a group.
         saved: What is saved, between 0 and 1.
         goal: How much must be.
+        of: What it is a share of, for the message.
 
     Raises:
         CompressError: if not even the most that may go saves so much.
@@ -75,8 +76,9 @@ def allocate(choices: Sequence[Choice], saved: Callable[[Array], float], goal: f
     most = np.array([c.counts[-1] for c in choices], np.float64)
     if saved(most) < goal:
         raise CompressError(
-            f"pruning can save at most {saved(most):.0%} of what was asked to fall by {goal:.0%}, since "
-            f"{len(choices)} groups of channels may shrink and none may go; ask for less"
+            f"pruning can take away at most {saved(most):.0%} of the {of}, and {goal:.0%} were asked for: each of "
+            f"{len(choices)} groups of layers keeps a few, and others may not shrink; ask for less, or for a smaller "
+            "round_to"
         )
     at = np.zeros(len(choices), np.int64)
     gone = np.zeros(len(choices))

@@ -183,7 +183,7 @@ def choose_counts(plan: Plan, wish: Wish) -> Array:
         return uniform(plan.choices, wish.ratio)
     if wish.ratio is not None:
         return allocate(plan.choices, share_of_channels(plan.choices), wish.ratio)
-    return allocate(plan.choices, share_of_macs(plan.cost), 1 - 1 / (wish.macs or 1.0))
+    return allocate(plan.choices, share_of_macs(plan.cost), 1 - 1 / (wish.macs or 1.0), "multiply-accumulates")
 
 
 def apply_plan(plan: Plan, counts: Array, wish: Wish, split: Split | None) -> Pruned:

@@ -36,7 +36,7 @@ def test_the_least_damage_for_what_is_saved() -> None:
     saved = share_of_channels([cheap, dear])
     assert allocate([cheap, dear], saved, 0.25).tolist() == [16, 0]
     assert allocate([cheap, dear], saved, 0.5).tolist() == [8, 24], "a long step may be the cheaper one"
-    with pytest.raises(CompressError, match="at most 75%"):
+    with pytest.raises(CompressError, match="at most 75% of the channels, and 80% were asked for"):
         allocate([cheap, dear], saved, 0.8)
 
 
