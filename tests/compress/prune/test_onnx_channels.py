@@ -104,7 +104,7 @@ def error_of_images(model: Path, smaller: onnx.ModelProto) -> float:
         ({"importance": "bn-scale"}, "'bn-scale' needs a BatchNormalization at every layer, and 'conv0' has none"),
         ({"ratio": 0.99, "allocation": "layer", "round_to": 1}, "ratio 0.99 would leave nothing of layer 'conv0'"),
         ({"ratio": 0.01, "allocation": "layer"}, "so little pruning removes nothing"),
-        ({"macs": 1000.0}, r"pruning can take away at most 9\d% of the multiply-accumulates, and 100% were asked for"),
+        ({"macs": 1000.0}, "pruning can take away at most 86% of the multiply-accumulates, and 100% were asked for"),
         ({"round_to": 64}, "what stays is a multiple of 64 channels, and it has 16; a smaller round_to helps"),
     ],
 )
