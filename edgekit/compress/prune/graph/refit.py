@@ -9,7 +9,7 @@ Sources: He et al. 2017, arXiv:1707.06168, section 3.2 (branches); Luo et al. 20
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,11 +85,6 @@ def refit(
         note(f"fitting {node.name} ({count + 1} of {len(behind)})")
         goal = _goal(channels, gone, wires, node)
         done += _fit(channels, wires, node, goal, split, samples)
-        wires = Wires(pruned)
-        partner = _partner(wires, goal, behind)
-        if partner is not None:  # it was fitted when nobody knew what this branch would lose
-            again = _Goal(goal.value, wires.behind_bias(node), goal.kept)
-            _fit(channels, wires, partner, again, split, samples)
     return done
 
 
@@ -99,13 +94,6 @@ def _may_be_fitted(wires: Wires, node: onnx.NodeProto) -> bool:
 
 def _end(wires: Wires, node: onnx.NodeProto) -> End:
     return End(node, wires.weight(node), node.input[0], np.zeros(0, np.int64))
-
-
-def _partner(wires: Wires, goal: _Goal, behind: Collection[str]) -> onnx.NodeProto | None:
-    """The layer that makes the other side of a sum, if it was fitted too."""
-    layers = (wires.producer[output] for output in behind if output in wires.producer)
-    found = (n for n in layers if goal.other and wires.may_change(n) and wires.behind_bias(n) == goal.other)
-    return next((n for n in found if _may_be_fitted(wires, n)), None)
 
 
 def layers_behind(channels: Channels, gone: Array) -> Iterator[str]:
