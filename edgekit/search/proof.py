@@ -17,6 +17,7 @@ from edgekit.errors import ModelError
 from edgekit.evaluate import paired_drop, scores
 from edgekit.graph.feeds import elements_of_sequences, generate_feeds, guessed_shapes
 from edgekit.graph.read import read_structure, size_bytes
+from edgekit.graph.vocabulary import vocabularies
 from edgekit.ort import Session
 from edgekit.search.place import Place
 from edgekit.specs import Array, TensorSpec
@@ -230,12 +231,12 @@ def generated_split(model: Path) -> Split:
     Raises:
         ModelError: if it accepts none of the guesses; real data must be given then.
     """
-    session, reason = Session(model, threads=1), ""
-    elements = elements_of_sequences(read_structure(model))
+    session, reason, structure = Session(model, threads=1), "", read_structure(model)
+    elements, known = elements_of_sequences(structure), vocabularies(structure)
     tensors = tuple(elements.get(s.name, s) for s in session.inputs)
     for shapes in guessed_shapes(tensors):
         try:
-            samples = [generate_feeds(tensors, shapes=shapes, seed=s) for s in range(_GENERATED)]
+            samples = [generate_feeds(tensors, shapes=shapes, seed=s, vocabularies=known) for s in range(_GENERATED)]
             first: dict[str, Any] = {k: [v] if k in elements else v for k, v in samples[0].items()}
             session.run(first)
         except (ModelError, TypeError) as error:

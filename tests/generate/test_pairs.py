@@ -180,3 +180,18 @@ def test_eval_of_a_file_on_the_command_line(spelling: Path, cli: Cli) -> None:
     done = cli("eval", str(spelling / "whole.onnx"), "--data", pairs_in(spelling), "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["metric"]["name"] == "token-accuracy"
+
+
+def test_encoder_and_decoder_are_quantised_without_data(spelling: Path, tmp_path: Path, cli: Cli) -> None:
+    """Inputs are generated of ids that their small tables have; what comes out still writes."""
+    for part in ("encoder", "decoder"):
+        written = tmp_path / f"{part}.onnx"
+        done = cli("quantize", spelling / f"{part}.onnx", "--method", "weights", "--out", written, "--json")
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["metric"]["after"] > 0.99
+    for name in ("tokenizer.json", "target-tokenizer.json"):
+        shutil.copy(spelling / name, tmp_path)
+    small = open_translator(tmp_path / "encoder.onnx", tmp_path / "decoder.onnx")
+    full = open_translator(spelling / "encoder.onnx", spelling / "decoder.onnx")
+    answers = [[t.write(text)[0].text for t in (small, full)] for text in ("ab", "hgf", "cdefa", "bbbb")]
+    assert sum(ours == theirs for ours, theirs in answers) >= 3
