@@ -35,6 +35,7 @@ HEAVY = {
 }
 # Modules that are imported only by functions that need torch anyway.
 MAY_BE_HEAVY = {
+    "compress/distill/objective.py",
     "families/decoder.py",
     "families/encoder_decoder.py",
     "families/bert_module.py",
@@ -44,6 +45,7 @@ MAY_BE_HEAVY = {
     "training/callbacks.py",
     "training/gan.py",
     "training/module.py",
+    "training/objective.py",
     "training/rescaled.py",
 }
 # (importing, imported): why it may look to the right

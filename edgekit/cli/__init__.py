@@ -38,6 +38,7 @@ def main() -> None:
     from edgekit.cli.bench import register as add_bench
     from edgekit.cli.compare import register as add_compare
     from edgekit.cli.compress import register as add_compress
+    from edgekit.cli.distill import register as add_distill
     from edgekit.cli.evaluate import register as add_evaluate
     from edgekit.cli.export import register as add_export
     from edgekit.cli.generate import register as add_generate
@@ -46,7 +47,7 @@ def main() -> None:
     from edgekit.cli.recipes import register as add_recipes
     from edgekit.cli.train import register as add_train
 
-    making = (add_recipes, add_train, add_export, add_compress, add_prune)
+    making = (add_recipes, add_train, add_export, add_compress, add_prune, add_distill)
     for add in (*making, add_evaluate, add_compare, add_bench, add_generate, add_look):
         add(app)
     app()

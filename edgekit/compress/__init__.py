@@ -1,5 +1,6 @@
 """Techniques. A new one: one module here, one import line below, one test."""
 
+from edgekit.compress.distill import distil
 from edgekit.compress.prune import channels, onnx_channels
 from edgekit.compress.quantize import dynamic, half, int4, static, weights
 from edgekit.compress.technique import (
@@ -25,6 +26,7 @@ __all__ = [
     "Technique",
     "TorchStep",
     "channels",
+    "distil",
     "dynamic",
     "half",
     "int4",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgekit.compress.distill.lesson import taught_by_base
 from edgekit.compress.technique import TorchStep
 from edgekit.data.text.beside import keep_tokenizer
 from edgekit.training.checkpoint import TrainedModel, save_checkpoint
@@ -37,6 +38,8 @@ def fine_tune(
         return keep(step, model, place)
     settings = config.after(step.train)
     start, known = model, step.fingerprint
+    if config.distill is not None:
+        extras = taught_by_base(step, config.distill, extras)
     return fit(
         model.card, step.load_data, settings, place, fingerprint=known, start=start, metric=step.metric, extras=extras
     )

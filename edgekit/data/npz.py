@@ -5,6 +5,7 @@ Series are an array `series` (n, time, channels), with `lengths` (n,) beside it 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,8 +39,14 @@ def npz_source(path: Path) -> DataSource:
     )
 
 
-def load(path: Path, task: str = "classification") -> DataSet:
+def load(path: Path, task: str = "classification", *, unlabelled: Sequence[str] = ()) -> DataSet:
     """Load and split an .npz.
+
+    Args:
+        path: The file.
+        task: What it is for.
+        unlabelled: The classes, or names of the targets, where the file has no labels and they will come from
+            elsewhere; all labels are 0 until then.
 
     Raises:
         DataError: if it is not there or damaged, lacks the labels that the task needs, has more than one array of
@@ -54,7 +61,8 @@ def load(path: Path, task: str = "classification") -> DataSet:
             f"data {path}: values of {name!r} must lie in {low:g}..{high:g} for {task}, "
             f"got {samples.min():g}..{samples.max():g}"
         )
-    labels = _labels(whole, task, path)
+    ours = whole.labels is not None or not unlabelled
+    labels = _labels(whole, task, path) if ours else np.zeros(len(whole), np.int64)
     inputs = _inputs(name, samples, whole)
     matched = Split(str(path), {**whole.arrays, name: samples}, labels).matched(inputs)
     sizes = {split: max(1, int(share * len(samples))) for split, share in _SHARES.items()}
@@ -63,7 +71,8 @@ def load(path: Path, task: str = "classification") -> DataSet:
     if _LENGTHS in matched.arrays:
         ends = split_samples(matched.arrays[_LENGTHS], labels, sizes, _LENGTHS)
         splits = {k: replace(v, arrays={**v.arrays, **ends[k].arrays}) for k, v in splits.items()}
-    return DataSet(str(path), task, inputs, _classes(labels, task), None, splits, _target_scale(splits, task))
+    classes = _classes(labels, task) if ours else tuple(unlabelled)
+    return DataSet(str(path), task, inputs, classes, None, splits, _target_scale(splits, task) if ours else None)
 
 
 def _inputs(name: str, samples: Array, whole: Split) -> tuple[TensorSpec, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,7 +125,7 @@ def adapted(model: TrainedModel, data: DataSet, *, trains: bool) -> TrainedModel
         ModelError: if the data has more classes than the model gives.
         TrainingError: if a model that is to be trained has no last linear layer to replace.
     """
-    _require_its_tokeniser(model, data)
+    refuse_other_tokeniser(model.inputs, model.card.family, data)
     card = replace(model.card, data=data.name, task=data.task)
     if data.preprocessing:
         card = replace(card, preprocessing=data.preprocessing.as_dict())
@@ -158,14 +158,23 @@ def adapted(model: TrainedModel, data: DataSet, *, trains: bool) -> TrainedModel
     return TrainedModel(model.module, replace(card, classes=named if len(named) == outputs else numbered))
 
 
-def _require_its_tokeniser(model: TrainedModel, data: DataSet) -> None:
-    """Refuse ids that another model's tokeniser made."""
-    wanted = {s.name: s.vocabulary for s in model.inputs}
+def refuse_other_tokeniser(inputs: Sequence[TensorSpec], who: str, data: DataSet) -> None:
+    """Refuse ids that another model's tokeniser made.
+
+    Args:
+        inputs: Of the model.
+        who: What messages call it.
+        data: Made by a tokeniser, where it is text.
+
+    Raises:
+        ModelError: if its vocabulary is not the model's.
+    """
+    wanted = {s.name: s.vocabulary for s in inputs}
     for spec in data.inputs:
         there = wanted.get(spec.name)
         if spec.vocabulary and there and not fits_vocabulary(spec.vocabulary, there):
             raise ModelError(
-                f"the tokeniser of {data.name} has {spec.vocabulary:,} tokens, and {model.card.family} has {there:,}: "
+                f"the tokeniser of {data.name} has {spec.vocabulary:,} tokens, and {who} has {there:,}: "
                 "it is of another model; give the model's own: `data: {name: …, tokenizer: DIRECTORY/tokenizer.json}`"
             )
 

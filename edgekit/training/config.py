@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgekit.training.teaching import NotNegative, Share, TaughtConfig
+
 PositiveInt = Annotated[int, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Config(BaseModel):
@@ -122,6 +122,7 @@ class FineTuneConfig(TrainConfig):
     epochs: PositiveInt = 3
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    distill: Annotated[TaughtConfig | None, Field(description="learning from the base as well as from labels")] = None
 
     def after(self, trained: TrainConfig) -> TrainConfig:
         """What to train with.

@@ -6,15 +6,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgekit.data import DataSet
 from edgekit.files import digest
 from edgekit.training.checkpoint import TrainedModel
+from edgekit.training.config import TrainConfig
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
 
+    from edgekit.training.objective import Objective
+
 
 def _none(model: TrainedModel) -> Sequence[Any]:
     return ()
+
+
+def _of_the_task(model: TrainedModel, data: DataSet, config: TrainConfig) -> Objective:
+    from edgekit.training.objective import Objective
+
+    return Objective()
 
 
 @dataclass(frozen=True)
@@ -25,10 +35,12 @@ class Extras:
         key: JSON that changes with everything of them that changes the weights; None for nothing.
         callbacks: (model that is trained) -> Lightning callbacks. What they have to remember when an interrupted
             training goes on is in their `state_dict`.
+        objective: (model that is trained, data, configuration) -> what is made smaller; the task's loss by default.
     """
 
     key: Any = None
     callbacks: Callable[[TrainedModel], Sequence[pl.Callback]] = _none
+    objective: Callable[[TrainedModel, DataSet, TrainConfig], Objective] = _of_the_task
 
     def keyed(self, key: str) -> str:
         """A training's key with that of the additions."""

@@ -238,7 +238,7 @@ def _run_trainer(
         )
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
         raise TrainingError(f"Lightning refuses the training configuration: {brief(error)}") from error
-    module, last = _lightning_module(model, data, config, metric), last_checkpoint(work)
+    module, last = _lightning_module(model, data, config, metric, extras), last_checkpoint(work)
     try:
         trainer.fit(module, ckpt_path=last, weights_only=True)
     except SystemExit:  # Lightning turns Ctrl-C into an exit of its own
@@ -250,12 +250,15 @@ def _run_trainer(
     return Path(keep.best_model_path), history.rows
 
 
-def _lightning_module(model: TrainedModel, data: DataSet, config: TrainConfig, metric: Metric) -> FitModule:
+def _lightning_module(
+    model: TrainedModel, data: DataSet, config: TrainConfig, metric: Metric, extras: Extras
+) -> FitModule:
     """One network that learns, or two that learn from each other."""
     from edgekit.training.gan import AdversarialModule
     from edgekit.training.module import FitModule
 
-    return (AdversarialModule if is_adversarial(model.card) else FitModule)(model, data, config, metric)
+    kind = AdversarialModule if is_adversarial(model.card) else FitModule
+    return kind(model, data, config, metric, extras.objective(model, data, config))
 
 
 def is_adversarial(card: ModelCard) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,9 +16,11 @@ from edgekit.data import DataSet
 from edgekit.errors import TrainingError
 from edgekit.families import FAMILIES
 from edgekit.tasks import Metric, TrainingBatch
+from edgekit.training.augment import Mixture
 from edgekit.training.checkpoint import TrainedModel
 from edgekit.training.config import TrainConfig
-from edgekit.training.module import FitModule, channels_last
+from edgekit.training.module import Batch, FitModule, channels_last
+from edgekit.training.objective import LearningBatch, Objective
 
 _BETAS = (0.0, 0.99)
 _FASTER = 2.0  # the discriminator learns so many times as fast
@@ -36,22 +39,33 @@ class AdversarialModule(FitModule):
     arXiv:1802.05957; two learning rates: Heusel et al. 2017, arXiv:1706.08500.
     """
 
-    def __init__(self, model: TrainedModel, data: DataSet, config: TrainConfig, metric: Metric) -> None:
-        super().__init__(model, data, config, metric)
+    def __init__(
+        self,
+        model: TrainedModel,
+        data: DataSet,
+        config: TrainConfig,
+        metric: Metric,
+        objective: Objective | None = None,
+    ) -> None:
+        super().__init__(model, data, config, metric, objective)
         self.automatic_optimization = False
         self.discriminator = channels_last(discriminator_of(model))
 
-    def training_step(self, batch: tuple[list[Tensor], Tensor], index: int) -> dict[str, Tensor]:  # type: ignore[override]
+    def training_step(self, batch: Batch, index: int) -> dict[str, Tensor]:  # type: ignore[override]
         """One step of each network on the same generated pictures; a loss that is not finite moves neither."""
         if interrupt.requested():
             raise KeyboardInterrupt
-        inputs, real = batch
-        made = self.module(*self._with_fresh_noise(inputs))
+        stored, real, samples = batch
+        inputs = self._with_fresh_noise(stored)
+        seen = self.objective.look(self.module, inputs)
+        (made,) = seen.outputs
         for_generator, for_discriminator = self.optimizers()
         told = tell_apart(self.discriminator(_laid_out(real)), self.discriminator(made.detach()))
         self._learn(for_discriminator, told, "the discriminator's loss")
         self.toggle_optimizer(for_generator)
-        loss = self.task.loss([self.discriminator(made)], TrainingBatch(tuple(inputs), real))
+        named = self._named(inputs)
+        doubt = partial(self._doubted, made, TrainingBatch(tuple(inputs), real))
+        loss = self.objective(seen, LearningBatch(named, named, Mixture(real), samples, doubt))
         self._learn(for_generator, loss, "the generator's loss")
         self.untoggle_optimizer(for_generator)
         for schedule in self.lr_schedulers():
@@ -72,13 +86,18 @@ class AdversarialModule(FitModule):
             )
         total = max(2, int(self.trainer.estimated_stepping_batches))
         rate = self.config.learning_rate
-        learners = ((self.module, rate), (self.discriminator, _FASTER * rate))
-        optimizers = [torch.optim.Adam(m.parameters(), r, betas=_BETAS) for m, r in learners]
+        generating = [*self.module.parameters(), *self.objective.parameters()]
+        learners = ((generating, rate), (list(self.discriminator.parameters()), _FASTER * rate))
+        optimizers = [torch.optim.Adam(parameters, r, betas=_BETAS) for parameters, r in learners]
         return optimizers, [LambdaLR(o, lambda step: share_of_rate(step / total)) for o in optimizers]
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The first 2048 samples of the validation split: a distance between features needs no more to steer by."""
         return self._loader(self.data.splits["validation"].take(_JUDGED), shuffle=False)
+
+    def _doubted(self, made: Tensor, batch: TrainingBatch) -> Tensor:
+        """The task's loss of generated pictures: what the discriminator says against them."""
+        return self.task.loss([self.discriminator(made)], batch)
 
     def _learn(self, optimizer: Any, loss: Tensor, what: str) -> None:
         if not torch.isfinite(loss):

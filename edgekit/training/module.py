@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,7 +19,10 @@ from edgekit.training.attacks import PixelRange, attack
 from edgekit.training.augment import Mixture, augment, background_of
 from edgekit.training.checkpoint import TrainedModel
 from edgekit.training.config import AugmentConfig, TrainConfig
+from edgekit.training.objective import LearningBatch, Objective, outputs_of
 from edgekit.training.trim import without_idle_columns
+
+Batch = tuple[list[Tensor], Tensor, Tensor]  # inputs, labels, where the samples lie in their split
 
 
 class SplitDataset(Dataset[Any]):
@@ -34,10 +38,10 @@ class SplitDataset(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitems__(self, indices: list[int]) -> tuple[list[Tensor], Tensor]:
-        """One batch: the inputs in graph order, and the labels."""
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """One batch: the inputs in graph order, the labels, and where the samples lie."""
         arrays, labels = [_channels_last(a[indices]) for a in self.arrays], self.labels[indices]
-        return without_idle_columns(self.names, arrays, labels)
+        return (*without_idle_columns(self.names, arrays, labels), torch.tensor(indices))
 
 
 def channels_last(module: nn.Module) -> nn.Module:
@@ -51,18 +55,29 @@ def _channels_last(batch: Tensor) -> Tensor:
     return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
 
 
-def _outputs(answer: Any) -> list[Tensor]:
-    return list(answer) if isinstance(answer, (tuple, list)) else [answer]
-
-
 def _as_is(batch: Any) -> Any:
     return batch
 
 
 class FitModule(pl.LightningModule):
-    """Trains a model on a data set and logs `validation`, the task's metric on the validation split."""
+    """Trains a model on a data set and logs `validation`, the task's metric on the validation split.
 
-    def __init__(self, model: TrainedModel, data: DataSet, config: TrainConfig, metric: Metric) -> None:
+    Args:
+        model: To train.
+        data: To train on.
+        config: How.
+        metric: Which decides.
+        objective: What is made smaller; by default the task's loss.
+    """
+
+    def __init__(
+        self,
+        model: TrainedModel,
+        data: DataSet,
+        config: TrainConfig,
+        metric: Metric,
+        objective: Objective | None = None,
+    ) -> None:
         super().__init__()
         self.module = channels_last(model.module)
         self.names = [s.name for s in model.inputs]
@@ -71,31 +86,34 @@ class FitModule(pl.LightningModule):
         self.card = model.card
         self.task = TASKS[model.card.task]
         self.metric = metric
+        self.objective = objective or Objective()
         self.background = background_of(data)
         self.scores: list[Tensor] = []
 
-    def training_step(self, batch: tuple[list[Tensor], Tensor], index: int) -> Tensor:
+    def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one batch; stops at the first that is not finite, before it reaches the weights."""
         if interrupt.requested():  # what was raised inside a callback of C code went unheard
             raise KeyboardInterrupt
-        inputs, labels = batch
-        inputs = self._with_fresh_noise(inputs)
-        inputs, mixed = self._augmented(inputs, labels)
+        stored, labels, samples = batch
+        stored = self._with_fresh_noise(stored)
+        inputs, mixed = self._augmented(stored, labels)
         inputs = self._attacked(inputs, mixed)
-        loss = self._loss(self.module(*inputs), inputs, mixed)
+        seen = self.objective.look(self.module, inputs)
+        task_loss = partial(self._loss, seen.outputs, inputs, mixed)
+        loss = self.objective(seen, LearningBatch(self._named(inputs), self._named(stored), mixed, samples, task_loss))
         if not torch.isfinite(loss):
             raise self._diverged(f"the loss is {float(loss)} at step {self.global_step}")
         self.log("loss", loss, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: tuple[list[Tensor], Tensor], index: int) -> None:
+    def validation_step(self, batch: Batch, index: int) -> None:
         """The task's metric, by the code that also judges ONNX files."""
-        inputs, labels = batch
+        inputs, labels, _ = batch
         with torch.autocast(self.device.type, enabled=False):
-            outputs = [o.float().cpu().numpy() for o in _outputs(self.module(*inputs))]
+            outputs = [o.float().cpu().numpy() for o in outputs_of(self.module(*inputs))]
         if not all(np.isfinite(o).all() for o in outputs):
             raise self._diverged(f"outputs on validation data are not finite after step {self.global_step}")
-        feeds = {n: i.cpu().numpy() for n, i in zip(self.names, inputs, strict=True)}
+        feeds = {n: i.cpu().numpy() for n, i in self._named(inputs).items()}
         scores = self.metric.score(outputs, labels.cpu().numpy(), feeds)
         self.scores.append(torch.from_numpy(np.asarray(scores, np.float64)))
 
@@ -112,6 +130,9 @@ class FitModule(pl.LightningModule):
             f"training diverged: {how} (epoch {self.current_epoch + 1}); "
             f"lower `learning_rate` (now {self.config.learning_rate}) or set `clip_gradients`"
         )
+
+    def _named(self, inputs: list[Tensor]) -> dict[str, Tensor]:
+        return dict(zip(self.names, inputs, strict=True))
 
     def _with_fresh_noise(self, inputs: list[Tensor]) -> list[Tensor]:
         """What a model draws is drawn anew in every step."""
@@ -137,13 +158,14 @@ class FitModule(pl.LightningModule):
 
     def _loss(self, answer: Any, inputs: list[Tensor], mixed: Mixture) -> Tensor:
         """The task's loss of what the module gave for a batch."""
-        outputs, smoothing = _outputs(answer), self.config.label_smoothing
+        outputs, smoothing = outputs_of(answer), self.config.label_smoothing
         return mixed.loss(lambda labels: self.task.loss(outputs, TrainingBatch(tuple(inputs), labels, smoothing)))
 
     def configure_optimizers(self) -> Any:
         """AdamW under the one-cycle schedule."""
         c = self.config
-        trained = [p for p in self.module.parameters() if p.requires_grad]
+        parameters = (*self.module.parameters(), *self.objective.parameters())
+        trained = [p for p in parameters if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=c.learning_rate, weight_decay=c.weight_decay)
         steps = max(2, int(self.trainer.estimated_stepping_batches))
         warmup = c.warmup if c.warmup * steps > 1 else 0.0  # torch divides by zero for a rise of one step
