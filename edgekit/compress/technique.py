@@ -36,6 +36,25 @@ class StepConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    @property
+    def becomes(self) -> str:
+        """The family of the model after it; "" where it stays what it was."""
+        return ""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Models that it reads beside the one that it works on, by path; what they hold belongs to its key."""
+        return ()
+
+    def objections(self, family: str, earlier: Sequence[str]) -> Iterator[str]:
+        """Why it makes no sense where it stands.
+
+        Args:
+            family: Of the model before it; "" for one of no family of ours.
+            earlier: Names of the techniques of the steps before it.
+        """
+        yield from ()
+
 
 @dataclass(frozen=True)
 class ExcludedNode:

@@ -9,6 +9,7 @@ from edgekit.compress import TECHNIQUES, OnnxStep, StepConfig, StepResult, name_
 from edgekit.errors import CompressError
 from edgekit.files import sha256_of
 from edgekit.judge import prepare_judge
+from edgekit.load import fingerprint, recognise
 from edgekit.pipeline.base import export_link
 from edgekit.pipeline.torch_step import TorchWork
 from edgekit.pipeline.workspace import Workspace, versions
@@ -67,6 +68,7 @@ def _train(work: Workspace, name: str, config: StepConfig, place: Path, out: Pat
         recipe.train.as_key(),
         work.fingerprint,
         versions("torch", "lightning", "torch-pruning"),
+        *(fingerprint(recognise(path)) for path in config.reads if Path(path).exists()),
     ]
     return work.store.run(name, inputs, [out / WEIGHTS, out / CONFIG], make, _doing(config, name)).result
 

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from edgekit.compress import TECHNIQUES
 from edgekit.errors import RecipeError, unknown
 from edgekit.recipe.mapping import include_mapping
-from edgekit.recipe.model import DATA_TAGS, Recipe
+from edgekit.recipe.model import BASE, DATA_TAGS, Recipe
 from edgekit.recipe.source import Location, RecipeSource, read_recipe
 
 _REFUSED = re.compile(r"variants\.(?P<variant>[^\[]+)\[(?P<index>\d+)\]: (?P<message>.*)")
@@ -38,7 +38,8 @@ def load_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
 
 
 def resolve_paths(source: RecipeSource, directory: Path) -> None:
-    """What `model` names is looked for beside the recipe; a mapping in a file of its own is read."""
+    """What `model` and teachers name is looked for beside the recipe; a mapping in a file of its own is read."""
+    _resolve_teachers(source.data.get("variants"), directory)
     model = source.data.get("model")
     if not isinstance(model, dict):
         return
@@ -51,6 +52,18 @@ def resolve_paths(source: RecipeSource, directory: Path) -> None:
         model["builder"] = str(directory / str(model["builder"]))
     if isinstance(model.get("mapping"), str):
         include_mapping(source, ("model", "mapping"), directory / model["mapping"])
+
+
+def _resolve_teachers(variants: Any, directory: Path) -> None:
+    """Teachers beside the recipe; "base" is no file."""
+    chains = variants.values() if isinstance(variants, dict) else ()
+    steps = [step for chain in chains if isinstance(chain, list) for step in chain]
+    for step in steps:
+        named = step.get("teacher") if isinstance(step, dict) else None
+        if isinstance(named, str) and named != BASE:
+            step["teacher"] = str(directory / named)
+        elif isinstance(named, list):
+            step["teacher"] = [n if n == BASE else str(directory / n) if isinstance(n, str) else n for n in named]
 
 
 def recipe_directory() -> Path:

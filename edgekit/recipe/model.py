@@ -228,19 +228,22 @@ class Recipe(_Part):
         mistakes = [
             f"variants.{variant}[{index}]: {said}"
             for variant, steps in self.variants.items()
-            for index, said in self._senseless([step_name(step) for step in steps])
+            for index, said in self._senseless(steps)
         ]
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self
 
-    def _senseless(self, names: Sequence[str]) -> Iterator[tuple[int, str]]:
+    def _senseless(self, steps: Sequence[StepConfig]) -> Iterator[tuple[int, str]]:
         """Steps of a variant that the family refuses, that need another model, or that stand in the wrong place."""
-        family = self.model.family if self.model else self.family
-        refused = FAMILIES[family].refuses if family else {}
-        for index, name in enumerate(names):
+        family = (self.model.family if self.model else self.family) or ""
+        names = [name_of(step) for step in steps]
+        for index, (name, step) in enumerate(zip(names, steps, strict=True)):
+            refused = FAMILIES[family].refuses if family else {}
             if name in refused:
                 yield index, f"family {family!r} refuses `{name}`: {refused[name]}"
             if self.model and self.model.onnx and TECHNIQUES[name].stage == "torch":
                 yield index, f"`{name}` needs the torch model, and an ONNX file is loaded; leave it out"
+            yield from ((index, f"`{name}`: {said}") for said in step.objections(family, names[:index]))
+            family = step.becomes or family
         yield from misplaced(names)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from edgekit.compress.technique import StepConfig
+from edgekit.errors import unknown
+from edgekit.families import FAMILIES
 from edgekit.training.config import TrainConfig
 from edgekit.training.teaching import TeachingConfig
 
 BASE = "base"
+ITSELF = (
+    "the student is the base itself, and so is the teacher; say what is to learn by `size`, `family` or `layers`, or "
+    "prune before"
+)
 _Index = Annotated[int, Field(ge=0)]
 
 
@@ -46,6 +53,43 @@ class DistillConfig(TeachingConfig, _Verb):
     def has_own_student(self) -> bool:
         """Whether it says what the student is; otherwise that is the model as earlier steps left it."""
         return bool(self.family or self.size or self.layers)
+
+    @property
+    def becomes(self) -> str:
+        """See StepConfig."""
+        return self.family
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See StepConfig."""
+        return tuple(name for name in self.teachers if name != BASE)
+
+    def objections(self, family: str, earlier: Sequence[str]) -> Iterator[str]:
+        """See StepConfig: a size that the family has not, or nothing to learn."""
+        known = FAMILIES.get(self.family or family)
+        if self.size and known is None:
+            yield "the base is of no family of edgekit; give `family` beside `size`, or `layers` of the base to keep"
+        elif self.size and known and self.size not in known.sizes:
+            yield unknown(f"size of family {known.name!r}", self.size, known.sizes)
+        if not self.has_own_student and BASE in self.teachers and not earlier:
+            yield ITSELF
+        yield from self._other_tasks(known.tasks if known else ())
+
+    def _other_tasks(self, tasks: Sequence[str]) -> Iterator[str]:
+        """Why a loss means nothing for what a family does."""
+        from edgekit.compress.distill.losses import LOSSES
+
+        for name in (self.distill, *self.further):
+            loss = LOSSES.get(name)
+            if loss and tasks and not loss.serves(tasks):
+                yield f"{name} {loss.refusal(tasks[0])}"
+
+    @field_validator("family")
+    @classmethod
+    def _known_family(cls, value: str) -> str:
+        if value and value not in FAMILIES:
+            raise ValueError(unknown("family", value, FAMILIES))
+        return value
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgekit.compress.distill.config import (
     BASE,
+    ITSELF,
     DecoupledConfig,
     DistillConfig,
     FeaturesConfig,
@@ -25,10 +26,6 @@ from edgekit.training.checkpoint import TrainedModel
 from edgekit.training.start import start_key
 
 AFTER_QUANTIZE = {"quantize": "it would train away what the fake quantisation has learnt; distil first"}
-ITSELF = (
-    "the student is the base itself, and so is the teacher; say what is to learn by `size`, `family` or `layers`, or "
-    "prune before"
-)
 
 
 def distil(config: DistillConfig, step: TorchStep) -> StepResult:

@@ -13,8 +13,7 @@ from edgekit.compress.distill.losses.logits import OF_CLASSES
 from edgekit.compress.distill.teacher import Ensemble, OnnxTeacher, Teacher, TorchTeacher
 from edgekit.data import DataSet
 from edgekit.errors import CompressError, ModelError
-from edgekit.files import digest
-from edgekit.load import Builder, Description, fingerprint, load_model, open_checkpoint, recognise
+from edgekit.load import Builder, Description, load_model, open_checkpoint, recognise
 from edgekit.load.builder import users_code
 from edgekit.load.foreign import refuse_other_tokeniser
 from edgekit.specs import TensorSpec
@@ -67,15 +66,6 @@ def open_source(name: str, builder: Builder | None = None) -> TrainedModel | Onn
         if source.checkpoint is not None:
             return open_checkpoint(Path(source.checkpoint), builder)
         return load_model(source, Description())
-
-
-def teachers_key(names: Sequence[str]) -> str:
-    """Changes with the files of the teachers; the base is known otherwise.
-
-    Raises:
-        ModelError: if it cannot be told what one of them is.
-    """
-    return digest([fingerprint(recognise(name)) if Path(name).exists() else name for name in names])
 
 
 def _checked_torch(model: TrainedModel, name: str, data: DataSet) -> Teacher:

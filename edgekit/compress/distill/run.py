@@ -102,8 +102,5 @@ def refuse_other_task(config: DistillConfig, task: str) -> None:
         raise CompressError(f"`distill: sequences` is for {TASK}, and this is {task}; use `distill: logits`")
     for name in (config.distill, *config.further):
         loss = LOSSES.get(name)
-        if loss and loss.tasks and task not in loss.tasks:
-            raise CompressError(
-                f"`distill: {name}` is for {', '.join(loss.tasks)}, and this is {task}; use `distill: "
-                f"{(loss.instead or {}).get(task, 'logits')}`"
-            )
+        if loss and not loss.serves([task]):
+            raise CompressError(f"`distill: {name}` {loss.refusal(task)}")

@@ -75,3 +75,12 @@ class Loss:
     make: Callable[[TeachingConfig, Pair], Term]
     tasks: tuple[str, ...] = ()
     instead: Mapping[str, str] | None = None
+
+    def serves(self, tasks: Sequence[str]) -> bool:
+        """Whether it means something for one of these."""
+        return not self.tasks or bool(set(self.tasks) & set(tasks))
+
+    def refusal(self, task: str) -> str:
+        """Why it is not for a task, and what is."""
+        other = (self.instead or {}).get(task, "logits")
+        return f"is for {', '.join(self.tasks)}, and this is {task}; use `distill: {other}`"
