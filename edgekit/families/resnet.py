@@ -107,6 +107,8 @@ RESNET = Family(
         "pico": {"block": "basic", "channels": (8, 16, 32), "blocks": (1, 1, 1)},
         "small": {"block": "basic", "channels": (24, 64, 128), "blocks": (1, 1, 1), "dropout": 0.1},
         "base": {"block": "basic", "channels": (64, 128, 256, 512), "blocks": (2, 2, 2, 2)},
+        "wide": {"block": "basic", "channels": (32, 64, 128, 256), "blocks": (1, 1, 1, 1), "dropout": 0.1},
+        "slim": {"block": "basic", "channels": (16, 32, 64), "blocks": (1, 1, 1)},
         "pico-bottleneck": {"block": "bottleneck", "channels": (8, 16), "blocks": (1, 1)},
         "small-bottleneck": {"block": "bottleneck", "channels": (16, 32, 64), "blocks": (2, 2, 2), "dropout": 0.1},
         "base-bottleneck": {"block": "bottleneck", "channels": (64, 128, 256, 512), "blocks": (3, 4, 6, 3)},

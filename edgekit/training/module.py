@@ -100,7 +100,8 @@ class FitModule(pl.LightningModule):
         inputs = self._attacked(inputs, mixed)
         seen = self.objective.look(self.module, inputs)
         task_loss = partial(self._loss, seen.outputs, inputs, mixed)
-        loss = self.objective(seen, LearningBatch(self._named(inputs), self._named(stored), mixed, samples, task_loss))
+        told = LearningBatch(self._named(inputs), self._named(stored), mixed, samples, task_loss)
+        loss: Tensor = self.objective(seen, told)
         if not torch.isfinite(loss):
             raise self._diverged(f"the loss is {float(loss)} at step {self.global_step}")
         self.log("loss", loss, prog_bar=True)

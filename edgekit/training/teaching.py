@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+
+from edgekit.errors import unknown
 
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 LossName = Literal["logits", "decoupled", "features", "transformer", "relation", "outputs"]
+LOSS_NAMES: tuple[str, ...] = get_args(LossName)
 _Index = Annotated[int, Field(ge=0)]
 
 # Which losses take which option; the others take none.
@@ -31,7 +34,8 @@ class TeachingConfig(BaseModel):
 
     weight: Annotated[Share, Field(description="share of the teacher's loss; the rest is of the labels")] = 0.9
     also: Annotated[
-        list[LossName] | dict[LossName, NotNegative],
+        Annotated[list[LossName], Tag("a list")] | Annotated[dict[LossName, NotNegative], Tag("a mapping")],
+        Discriminator(lambda value: "a list" if isinstance(value, list) else "a mapping"),
         Field(description="further losses, with what each is multiplied by: {features: 10}"),
     ] = Field(default_factory=dict)
     temperature: Annotated[float, Field(gt=0, le=100, description="logits of both are divided by it")] = 4.0
@@ -52,7 +56,16 @@ class TeachingConfig(BaseModel):
     @property
     def further(self) -> dict[str, float]:
         """The losses of `also`, each with its weight."""
-        return dict.fromkeys(self.also, 1.0) if isinstance(self.also, list) else dict(self.also)
+        given = self.also.items() if isinstance(self.also, dict) else ((name, 1.0) for name in self.also)
+        return {str(name): weight for name, weight in given}
+
+    @field_validator("also", mode="before")
+    @classmethod
+    def _known_losses(cls, value: Any) -> Any:
+        for name in value if isinstance(value, (list, dict)) else ():
+            if name not in LOSS_NAMES:
+                raise ValueError(unknown("loss", name, LOSS_NAMES))
+        return value
 
     def refuse_unused(self, method: str) -> None:
         """Refuse options that none of the losses takes.
@@ -79,6 +92,3 @@ class TaughtConfig(TeachingConfig):
     def _options_fit(self) -> Self:
         self.refuse_unused(self.method)
         return self
-
-
-LOSS_NAMES: tuple[str, ...] = get_args(LossName)

@@ -141,7 +141,7 @@ def _student(config: DistillConfig, first: TrainedModel | OnnxTeacher, data: Dat
 
 def _explain(detail: Any, config: Any) -> str:
     """One mistake of the options, with the nearest name for an unknown one."""
-    place = ".".join(str(part) for part in detail["loc"])
+    place = ".".join(str(part) for part in detail["loc"] if " " not in str(part))  # but for branches of unions
     if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
         return unknown(f"option of {_VERB}", place, [n for n in config.model_fields if n != _VERB])
     said = detail["msg"].removeprefix("Value error, ")

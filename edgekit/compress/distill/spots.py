@@ -92,6 +92,11 @@ def last_tokens(module: nn.Module, inputs: Sequence[Tensor]) -> str | None:
     return tokens[-1] if tokens else None
 
 
+def columns_of(module: nn.Module, layer: str) -> int:
+    """How many numbers a matrix inside a module takes."""
+    return int(module.get_parameter(f"{layer}.weight").shape[1])
+
+
 def require_layer(module: nn.Module, name: str, who: str) -> str:
     """The name of a layer that somebody typed.
 

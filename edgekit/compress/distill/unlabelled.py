@@ -69,6 +69,6 @@ def _answer(teacher: Teacher, split: Split, data: DataSet, start: int, stop: int
 
     feeds = {s.name: torch.from_numpy(split.arrays[s.name][start:stop]) for s in data.inputs}
     inputs = for_teacher(teacher.inputs, feeds, data.task, teacher.name)
-    answer = teacher.look(inputs).outputs[0].float().numpy()
+    answer: Array = teacher.look(inputs).outputs[0].float().numpy()
     refuse_non_finite(teacher.name, [answer], start)
-    return answer  # type: ignore[no-any-return]
+    return answer

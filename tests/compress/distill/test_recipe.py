@@ -6,11 +6,18 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from edgekit.errors import RecipeError
+from edgekit.compress import TECHNIQUES
+from edgekit.data.digits import fingerprint, load
+from edgekit.errors import CompressError, RecipeError
 from edgekit.pipeline import run_recipe
+from edgekit.pipeline.torch_step import TorchWork
 from edgekit.recipe import Recipe, load_recipe
+from edgekit.tasks import find_metric
+from edgekit.training.checkpoint import load_checkpoint
+from edgekit.training.config import TrainConfig
 from tests.conftest import Answer
 
 RECIPE = """\
@@ -19,11 +26,9 @@ model: {{checkpoint: {checkpoint}}}
 data: digits
 train: {{epochs: 1, batch_size: 64, learning_rate: 1e-3}}
 variants:
-  student: [{{distill: logits, family: mlp, size: pico, train: {{epochs: 4, learning_rate: 1e-2}}}}, {{quantize: static}}]
-  chain:
-    - {{prune: channels, ratio: 0.3, round_to: 2, finetune: {{epochs: 1, distill: {{temperature: 2.0}}}}}}
-    - {{distill: features, teacher: [base], train: {{epochs: 1}}}}
-  taught-by-file: [{{distill: logits, family: mlp, size: pico, teacher: cnn.onnx, train: {{learning_rate: 1e-2}}}}]
+  student:
+    - {{distill: logits, family: mlp, size: pico, teacher: cnn.onnx, train: {{epochs: 4, learning_rate: 1e-2}}}}
+    - {{quantize: static}}
 bench: {{min_seconds: 0.02, threads: 1}}
 report: {{pictures: false}}
 """
@@ -47,20 +52,42 @@ def test_a_recipe_with_students(recipe: Path, tmp_path: Path) -> None:
     assert [link["name"] for link in first["details"]["links"]] == ["distilled"]
     assert first["metric"]["test"]["value"] > 0.75
     assert second["technique"] == "quantize: static"
-    pruned, features = models["chain"].steps
-    assert pruned["config"]["finetune"]["distill"]["method"] == "logits"
-    assert features["details"]["parameters"]["ratio"] == 1.0
-    assert features["metric"]["validation"]["value"] >= pruned["details"]["links"][0]["validation"]
     again = run_recipe(load_recipe(recipe), tmp_path / "out")
     assert all(step.reused for step in again.steps)
     (tmp_path / "cnn.onnx").write_bytes((tmp_path / "out" / "models" / "base.onnx").read_bytes())
     third = run_recipe(load_recipe(recipe), tmp_path / "out")
     done = {s.name for s in third.steps if not s.reused}
-    assert "taught-by-file.0" in done
-    assert not {name for name in done if name.startswith(("student", "chain"))}
+    assert "student.0" in done
 
 
-STEP = "variants.a"
+def test_a_pruned_copy_learns_from_the_base(pico_cnn: Path, tmp_path: Path) -> None:
+    """Prune, with the base as teacher in fine-tuning; then distil from it into what is left."""
+    data = load()
+    metric = find_metric("top1")
+
+    def work(checkpoint: Path, name: str) -> TorchWork:
+        train, place = TrainConfig(epochs=1, batch_size=64, learning_rate=1e-3), tmp_path / name
+        return TorchWork(checkpoint, pico_cnn, place / "checkpoint", lambda: data, fingerprint(), metric, train, place)
+
+    taught = {
+        "prune": "channels",
+        "ratio": 0.3,
+        "round_to": 2,
+        "finetune": {"epochs": 1, "distill": {"temperature": 2}},
+    }
+    technique = TECHNIQUES["prune: channels"]
+    pruned = technique.apply(technique.config.model_validate(taught), work(pico_cnn, "pruned").step())
+    assert list(tmp_path.glob("pruned/teacher/*/answers.json"))
+    technique = TECHNIQUES["distill: features"]
+    step = work(tmp_path / "pruned" / "checkpoint", "learnt").step()
+    config = technique.config.model_validate({"distill": "features", "teacher": ["base"], "train": {"epochs": 2}})
+    result = technique.apply(config, step)
+    assert result.details["parameters"]["ratio"] == 1.0
+    assert result.details["links"][0]["validation"] > pruned.details["links"][0]["validation"]
+    assert load_checkpoint(tmp_path / "learnt" / "checkpoint").card.edits == step.model.card.edits != {}
+    itself = technique.config.model_validate({"distill": "features"})
+    with pytest.raises(CompressError, match=r"^the student is the base itself, and so is the teacher; say what is to"):
+        technique.apply(itself, work(pico_cnn, "itself").step())
 
 
 @pytest.mark.parametrize(
@@ -87,6 +114,14 @@ STEP = "variants.a"
         ),
         ("[{distill: logits, size: pico, temprature: 1}]", "variants.a[0].temprature: unknown key; did you mean 'temp"),
         ("[{distill: logits, size: pico, also: [logits]}]", "also: 'logits' is the method itself; leave it out there"),
+        (
+            "[{distill: logits, size: pico, also: [featurs]}]",
+            "variants.a[0].also: unknown loss 'featurs'; did you mean",
+        ),
+        (
+            "[{distill: logits, size: pico, also: {relation: -1}}]",
+            "variants.a[0].also.relation: input should be greater",
+        ),
         ("[{distill: logits, size: pico, teacher: []}]", "teacher: an empty list; name at least one"),
         ("[{quantize: static}, {distill: logits, size: pico}]", "`distill: logits` trains the torch model and cannot"),
         ("[{distill: logits, size: pico, train: {epoch: 3}}]", "variants.a[0].train.epoch: unknown key; did you mean"),
@@ -155,7 +190,7 @@ def test_the_command(cli: Callable[..., Answer], pico_cnn: Path, pico_onnx: Path
         (("--student", "mpl:pico"), "unknown family 'mpl'; did you mean 'mlp'?"),
         (("--student", "mlp:piko"), "unknown size of family 'mlp' 'piko'; did you mean 'pico'?"),
         ((), "say what is to learn: --student FAMILY:SIZE, or --layers 0,2,5 of the teacher"),
-        (("--student", "mlp:pico", "--also", "feature"), "also"),
+        (("--student", "mlp:pico", "--also", "feature"), "unknown loss 'feature'; did you mean 'features'?"),
         (
             ("--student", "mlp:pico", "--set", "temprature=2"),
             "unknown option of distill 'temprature'; did you mean 'temp",
@@ -175,10 +210,6 @@ def test_flags_that_make_no_sense(
 
 
 def test_data_without_labels(cli: Callable[..., Answer], pico_onnx: Path, dense_onnx: Path, tmp_path: Path) -> None:
-    import numpy as np
-
-    from edgekit.data.digits import load
-
     image = np.concatenate([s.arrays["image"] for s in load().splits.values()])
     np.savez(tmp_path / "digits.npz", image=image)
     asked = ("--student", "mlp:pico", "--data", tmp_path / "digits.npz", "--epochs", 4, "--set", "train.batch_size=64")

@@ -25,7 +25,7 @@ from edgekit.training.config import TrainConfig
 from edgekit.training.objective import LearningBatch, look
 from edgekit.training.teaching import TeachingConfig
 from tests.compress.distill.conftest import config_of
-from tests.load.language_models import WORDS, save_model
+from tests.load.language_models import WORDS
 
 IMAGE = (TensorSpec("image", "float32", ("batch", 1, 8, 8)),)
 IDS = TensorSpec("ids", "int64", ("batch", "length"), 40)
@@ -100,7 +100,7 @@ def compared(student: TrainedModel, teacher: TrainedModel, options: TeachingConf
     named = {s.name: value for s, value in zip(student.inputs, x, strict=True)}
     batch = LearningBatch(named, named, Mixture(None), torch.arange(3), lambda: torch.zeros(()))
     ours, theirs = look(student.module, x, term.student), look(teacher.module, x, term.teacher)
-    return float(term.compare(ours, theirs, batch))
+    return float(term.compare(ours, theirs, batch).detach())
 
 
 @pytest.mark.parametrize("family", ["vit", "bert", "gpt"])
@@ -123,7 +123,7 @@ def test_padding_has_no_say_in_what_goes_on_inside() -> None:
     named = {"ids": ids, "mask": mask}
     batch = LearningBatch(named, named, Mixture(None), torch.arange(3), lambda: torch.zeros(()))
     looked = [look(m.module, [ids, mask], spots) for m, spots in ((student, term.student), (model, term.teacher))]
-    assert float(term.compare(*looked, batch)) == pytest.approx(wanted, rel=1e-4)
+    assert float(term.compare(*looked, batch).detach()) == pytest.approx(wanted, rel=1e-4)
 
 
 def test_blocks_may_be_mapped_by_hand() -> None:
@@ -191,7 +191,14 @@ def mails(name: str, count: int, length: int = 12) -> Split:
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
-    place = save_model("bert-classes", tmp_path_factory.mktemp("hf"))
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    named = {"id2label": {0: "ham", 1: "spam"}, "label2id": {"ham": 0, "spam": 1}}
+    config = BertConfig(vocab_size=WORDS, max_position_embeddings=80, initializer_range=0.3, **sizes, **named)
+    place = tmp_path_factory.mktemp("hf") / "bert"
+    BertForSequenceClassification(config).save_pretrained(place)
     return load_model(ModelSource(hf=str(place)), Description())
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.compress.distill.losses.loss import Loss, Pair, Term
 from edgekit.compress.distill.losses.positions import steps_there
-from edgekit.compress.distill.spots import feature_maps, last_tokens, passed_by, penultimate, require_layer
+from edgekit.compress.distill.spots import columns_of, feature_maps, last_tokens, passed_by, penultimate, require_layer
 from edgekit.errors import CompressError
 from edgekit.training.teaching import TeachingConfig
 
@@ -41,7 +41,7 @@ def feature_loss(student: Tensor, teacher: Tensor, there: Tensor | None = None) 
 def _same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     from torch.nn.functional import adaptive_avg_pool2d
 
-    size = tuple(min(a, b) for a, b in zip(student.shape[2:], teacher.shape[2:], strict=True))
+    size = (min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3]))
     return adaptive_avg_pool2d(student, size), adaptive_avg_pool2d(teacher, size)
 
 
@@ -127,8 +127,7 @@ def _matching(pair: Pair, teacher: nn.Module) -> list[tuple[Spot, Spot]]:
 def _shape(module: nn.Module, inputs: Sequence[Tensor], spot: Spot) -> tuple[int, ...]:
     if not spot.entering:
         return next(p.shape for p in passed_by(module, inputs) if p.layer == spot.layer)
-    matrix = module.get_submodule(spot.layer)
-    return (len(inputs[0]), int(matrix.weight.shape[1]))  # type: ignore[union-attr, arg-type]
+    return (len(inputs[0]), columns_of(module, spot.layer))
 
 
 def _written(shape: Sequence[int]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgekit.compress.distill.losses.features import feature_loss
 from edgekit.compress.distill.losses.loss import Loss, Pair, Term
 from edgekit.compress.distill.losses.positions import steps_there
-from edgekit.compress.distill.spots import Attention, Blocks, blocks_of
+from edgekit.compress.distill.spots import Attention, Blocks, blocks_of, columns_of
 from edgekit.errors import CompressError
 from edgekit.training.teaching import TeachingConfig
 
@@ -33,8 +33,9 @@ def evenly(students: int, teachers: int) -> list[int]:
 
 def attention_scores(query: Tensor, key: Tensor, heads: int) -> Tensor:
     """Scores before the softmax: (n, tokens, width) twice -> float (n, heads, tokens, tokens)."""
-    q, k = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (query, key))
-    return q @ k.transpose(2, 3) / q.shape[-1] ** 0.5
+    q, k = (x.reshape(*x.shape[:2], heads, -1).transpose(1, 2) for x in (query, key))
+    scores: Tensor = q @ k.transpose(2, 3) / q.shape[-1] ** 0.5
+    return scores
 
 
 def attention_loss(student: Tensor, teacher: Tensor, there: Tensor) -> Tensor:
@@ -86,7 +87,8 @@ def _make(options: TeachingConfig, pair: Pair) -> Term:
     mapping = options.blocks if options.blocks is not None else evenly(len(ours), len(theirs))
     _check_mapping(mapping, len(ours), len(theirs))
     layout = _layout(ours, theirs, mapping)
-    widths = [_width(pair.student, ours), _width(pair.teacher, theirs)]
+    pairs = ((pair.student, ours), (pair.teacher, theirs))
+    widths = [columns_of(m, b.attentions[0].query) for m, b in pairs if m is not None]  # of a token
     # a copy of the teacher's blocks speaks the teacher's language: nothing has to be translated
     project = nn.Identity() if widths[0] == widths[1] else nn.Linear(widths[0], widths[1], bias=False)
     spots = [(a, b) for a, b in layout.states]
@@ -111,12 +113,6 @@ def _projections(attentions: Sequence[Attention]) -> tuple[Spot, ...]:
     from edgekit.training.objective import Spot
 
     return tuple(Spot(name) for a in attentions for name in (a.query, a.key))
-
-
-def _width(module: nn.Module | None, blocks: Blocks) -> int:
-    """What a query is made of: the width of a token."""
-    layer = module.get_submodule(blocks.attentions[0].query) if module is not None else None
-    return int(layer.weight.shape[1])  # type: ignore[union-attr, arg-type]
 
 
 def _blocks(module: nn.Module | None, who: str) -> Blocks:
