@@ -36,7 +36,7 @@ def build_resnet(
         outputs: Number of outputs.
         block: "basic", two 3x3 convolutions, or "bottleneck": 1x1, 3x3, and 1x1 to four times the channels.
         channels: Of the 3x3 convolutions of each stage; every stage but the first halves the picture.
-        blocks: How many in each stage.
+        blocks: How many in each stage; 0 in the first saves the most expensive ones.
         dropout: Before the last layer.
 
     Returns:
@@ -108,7 +108,7 @@ RESNET = Family(
         "small": {"block": "basic", "channels": (24, 64, 128), "blocks": (1, 1, 1), "dropout": 0.1},
         "base": {"block": "basic", "channels": (64, 128, 256, 512), "blocks": (2, 2, 2, 2)},
         "wide": {"block": "basic", "channels": (32, 64, 128, 256), "blocks": (1, 1, 1, 1), "dropout": 0.1},
-        "slim": {"block": "basic", "channels": (16, 32, 64), "blocks": (1, 1, 1)},
+        "slim": {"block": "basic", "channels": (16, 48, 80), "blocks": (0, 1, 1)},
         "pico-bottleneck": {"block": "bottleneck", "channels": (8, 16), "blocks": (1, 1)},
         "small-bottleneck": {"block": "bottleneck", "channels": (16, 32, 64), "blocks": (2, 2, 2), "dropout": 0.1},
         "base-bottleneck": {"block": "bottleneck", "channels": (64, 128, 256, 512), "blocks": (3, 4, 6, 3)},

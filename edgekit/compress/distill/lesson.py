@@ -131,7 +131,8 @@ def taught_by_base(step: TorchStep, config: TaughtConfig, before: Extras = NOTHI
 def may_keep(config: TrainConfig, data: DataSet) -> bool:
     """Whether the teacher sees the same in every epoch: stored samples, at most mirrored."""
     still = config.augment.model_copy(update={"flip": False}) == AugmentConfig()
-    return still and config.adversarial is None and not data.latents
+    cut = data.task == "sequence-to-sequence"  # each batch to its own longest sample
+    return still and not cut and config.adversarial is None and not data.latents
 
 
 def _shape_of_answer(pair: Pair) -> tuple[int, ...]:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from edgekit.training.objective import Seen, Spot
 
 TASK = "language-modelling"
-_CACHE = "cache"
 
 
 @dataclass(frozen=True)
@@ -118,8 +117,8 @@ class _Rememberer:
 
 
 def _reader_of(teacher: Teacher) -> _Rereader | _Rememberer:
-    if isinstance(teacher, TorchTeacher) and _CACHE in teacher.parts:
-        return _Rememberer(teacher.module, teacher.parts[_CACHE][1:])
+    if isinstance(teacher, TorchTeacher) and teacher.memory:
+        return _Rememberer(teacher.module, teacher.memory)
     return _Rereader(teacher)
 
 

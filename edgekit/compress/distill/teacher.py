@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from edgekit.ort import Session
     from edgekit.training.objective import Seen, Spot
 
+_CACHE = "cache"
+
 
 class Teacher(Protocol):
     """What training asks of a teacher."""
@@ -56,6 +58,9 @@ class TorchTeacher:
     Args:
         model: Never changed.
         name: What messages call it.
+
+    Attributes:
+        memory: Inputs behind the ids by which a language model remembers what it read; () for others.
     """
 
     def __init__(self, model: TrainedModel, name: str) -> None:
@@ -66,7 +71,7 @@ class TorchTeacher:
 
         self.name, self.inputs = name, model.inputs
         self.key = start_key(None, model)
-        self.parts = _parts_of(model)
+        self.memory = _memory_of(model)
         self._module = channels_last(copy.deepcopy(model.module)).eval().requires_grad_(False)
 
     @property
@@ -84,10 +89,11 @@ class TorchTeacher:
             return look(self._module.to(inputs[0].device), inputs, spots)
 
 
-def _parts_of(model: TrainedModel) -> dict[str, tuple[TensorSpec, ...]]:
-    """The inputs of each part of a model of ours."""
+def _memory_of(model: TrainedModel) -> tuple[TensorSpec, ...]:
+    """The inputs by which a language model of ours remembers what it read; () for others."""
     family = FAMILIES.get(model.card.family)
-    return {part: model.take(part).inputs for part in (family.parts if family else ())}
+    can = family is not None and _CACHE in family.parts and model.card.task == "language-modelling"
+    return model.take(_CACHE).inputs[1:] if can else ()
 
 
 class OnnxTeacher:

@@ -188,6 +188,9 @@ def test_padding_counts_nothing() -> None:
     mask = torch.tensor([[1, 1, 0], [1, 0, 0]])
     assert float(mean_of_steps(values, batch({"ids": ids, "mask": mask}))) == pytest.approx(2.0)
     assert float(mean_of_steps(values, batch({"series": ids, "lengths": torch.tensor([2, 1])}))) == pytest.approx(2.0)
+    pairs = {"source": ids, "mask": torch.ones(2, 3), "target": ids}
+    labels = torch.tensor([[4, 5, -100], [4, -100, -100]])
+    assert float(mean_of_steps(values, batch(pairs, Mixture(labels)))) == pytest.approx(2.0)
     assert float(mean_of_steps(values, batch({"ids": ids}))) == pytest.approx(276 / 6)
     assert float(mean_of_steps(values[:, 0], batch({"ids": ids, "mask": mask}))) == pytest.approx(2.0)
 

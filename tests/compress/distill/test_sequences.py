@@ -60,7 +60,7 @@ def test_the_cache_of_a_teacher_changes_nothing(text: DataSet) -> None:
     teacher = TorchTeacher(model_of(text), "gpt")
     ids = [torch.from_numpy(text.splits["train"].arrays["ids"][:8])]
     fast = Writer(teacher, 0.5, 1.0, seed=2).look(ids).outputs[0]
-    teacher.parts = {}
+    teacher.memory = ()
     assert torch.equal(Writer(teacher, 0.5, 1.0, seed=2).look(ids).outputs[0], fast)
     assert not torch.equal(Writer(teacher, 0.5, 1.0, seed=3).look(ids).outputs[0], fast)
 

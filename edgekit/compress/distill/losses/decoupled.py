@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from edgekit.compress.distill.losses.logits import softened_divergence
+from edgekit.compress.distill.losses.logits import OF_TEXT, softened_divergence
 from edgekit.compress.distill.losses.loss import Loss, Pair, Term
 from edgekit.training.teaching import TeachingConfig
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _FAR = 1e4  # below every other logit by so much that its probability is 0
 _INSTEAD = {
-    **dict.fromkeys(("step-classification", "language-modelling", "masked-language-modelling"), "logits"),
+    **dict.fromkeys(("step-classification", *OF_TEXT), "logits"),
     **dict.fromkeys(("regression", "reconstruction", "generation"), "outputs"),
 }
 

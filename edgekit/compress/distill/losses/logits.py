@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from edgekit.training.objective import LearningBatch, Seen
 
-OF_CLASSES = ("classification", "step-classification", "language-modelling", "masked-language-modelling")
+OF_TEXT = ("language-modelling", "masked-language-modelling", "sequence-to-sequence")
+OF_CLASSES = ("classification", "step-classification", *OF_TEXT)
 _INSTEAD = {task: "outputs" for task in ("regression", "reconstruction", "generation")}
 
 

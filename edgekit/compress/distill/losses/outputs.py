@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from edgekit.compress.distill.losses.logits import OF_CLASSES
 from edgekit.compress.distill.losses.loss import Loss, Pair, Term
 from edgekit.training.teaching import TeachingConfig
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgekit.training.objective import LearningBatch, Seen
-
-_OF_CLASSES = ("classification", "step-classification", "language-modelling", "masked-language-modelling")
 
 
 def match_outputs(student: Tensor, teacher: Tensor, norm: str) -> Tensor:
@@ -72,5 +71,5 @@ OUTPUTS = Loss(
     paper="Aguinaldo et al. 2019, arXiv:1902.00159",
     make=_make,
     tasks=("regression", "reconstruction", "generation"),
-    instead=dict.fromkeys(_OF_CLASSES, "logits"),
+    instead=dict.fromkeys(OF_CLASSES, "logits"),
 )

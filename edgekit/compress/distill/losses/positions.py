@@ -28,6 +28,9 @@ def steps_there(values: Tensor, batch: LearningBatch) -> Tensor:
     import torch
 
     n, time = values.shape[:2]
+    labels = batch.mixed.labels
+    if "target" in batch.inputs and labels is not None and tuple(labels.shape) == (n, time):
+        return (labels >= 0).to(values.dtype)  # a pair's mask is that of its source
     mask, lengths = batch.inputs.get("mask"), batch.inputs.get("lengths")
     if mask is not None and tuple(mask.shape) == (n, time):
         return mask.to(values.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from edgekit.compress.distill.losses.logits import OF_TEXT
 from edgekit.compress.distill.losses.loss import Loss, Pair, Term
 from edgekit.compress.distill.spots import penultimate
 from edgekit.training.teaching import TeachingConfig
@@ -93,7 +94,7 @@ RELATION = Loss(
     make=_make,
     tasks=("classification", "regression"),
     instead={
-        **dict.fromkeys(("step-classification", "language-modelling", "masked-language-modelling"), "logits"),
+        **dict.fromkeys(("step-classification", *OF_TEXT), "logits"),
         **dict.fromkeys(("reconstruction", "generation"), "outputs"),
     },
 )
