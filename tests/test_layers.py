@@ -44,6 +44,7 @@ MAY_BE_HEAVY = {
     "families/vae_module.py",
     "training/callbacks.py",
     "training/gan.py",
+    "training/masks.py",
     "training/module.py",
     "training/objective.py",
     "training/rescaled.py",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgekit.cli.command import command, emit, refuse
+from edgekit.cli.command import command, emit, refuse, refuse_beside
+from edgekit.cli.prune_checkpoint import prune_directory
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from edgekit.search.prune import PruneReport
 
 _MOST_KEPT = 5
+_OF_STEPS = ("ratio", "macs", "latency", "importance", "allocation", "round_to", "samples")
+_OF_CHECKPOINTS = {*_OF_STEPS, "source", "out", "method", "data", "max_drop", "threads", "epochs", "settings"}
 
 
 def register(app: typer.Typer) -> None:
@@ -24,16 +29,19 @@ def register(app: typer.Typer) -> None:
 
 
 def prune(
-    source: Annotated[Path, typer.Argument(help="An .onnx file.")],
-    out: Annotated[Path, typer.Option(help="The file to write.")],
-    method: Annotated[str, typer.Option(help="channels.")] = "channels",
+    source: Annotated[Path, typer.Argument(help="An .onnx file, or a checkpoint directory of edgekit.")],
+    out: Annotated[Path, typer.Option(help="The file, or the checkpoint directory, to write.")],
+    method: Annotated[
+        str, typer.Option(help="channels; of a checkpoint also heads, layers, magnitude or nm.")
+    ] = "channels",
     ratio: Annotated[float | None, typer.Option(help="Share of the channels to remove, between 0 and 1.")] = None,
     macs: Annotated[
         float | None, typer.Option(help="Instead: how many times fewer multiply-accumulates, such as 1.5.")
     ] = None,
     latency: Annotated[float | None, typer.Option(help="Instead: how many times as fast, measured here.")] = None,
     data: Annotated[
-        str | None, typer.Option(help="Calibration data, a name or an .npz: what is left is fitted on it.")
+        str | None,
+        typer.Option(help="Data, a name or an .npz: what is left is fitted, or a checkpoint fine-tuned, on it."),
     ] = None,
     evaluation: Annotated[
         str | None, typer.Option("--eval", help="Labelled data to judge by: a name or an .npz.")
@@ -46,7 +54,11 @@ def prune(
         typer.Option(min=0, help="Largest allowed loss of the metric; alone: as small as that allows. Exit 3 beyond."),
     ] = None,
     importance: Annotated[
-        str, typer.Option(help="auto, reconstruction, energy, l1, l2 or bn-scale.", rich_help_panel="How")
+        str,
+        typer.Option(
+            help="auto, reconstruction, energy, l1, l2 or bn-scale; of a checkpoint also taylor, hessian or random.",
+            rich_help_panel="How",
+        ),
     ] = "auto",
     allocation: Annotated[
         str, typer.Option(help="auto, sensitivity, global or layer.", rich_help_panel="How")
@@ -61,8 +73,26 @@ def prune(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads that latency is measured with.", rich_help_panel="How")
     ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=0, help="Of fine-tuning; 0 for none.", rich_help_panel="Of a checkpoint")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Any key of the recipe's step: --set steps=3 --set finetune.learning_rate=1e-3",
+            rich_help_panel="Of a checkpoint",
+        ),
+    ] = None,
 ) -> None:
     """Remove channels of a model for good, with the proof of what it costs and gains."""
+    given = dict(locals())
+    if source.is_dir():
+        refuse_beside("a checkpoint", prune, given, _OF_CHECKPOINTS)
+        options = _step_of(given)
+        prune_directory(source, out, data, method, options, max_drop=max_drop, threads=threads)
+        return
+    refuse_beside("an .onnx file", prune, given, given.keys() - {"epochs", "settings"})
     from edgekit.compress.prune.onnx_channels import OnnxChannelsConfig
     from edgekit.generate.files import split_for, usual_metric
     from edgekit.search.prune import PruneRequest, prune_model
@@ -97,13 +127,22 @@ def prune(
         refuse(f"{report.reason}; {out} is a copy of the original")
 
 
+def _step_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What flags say of a recipe's step; flags at their defaults say nothing."""
+    from edgekit.recipe.source import assigned
+
+    usual = {name: p.default for name, p in inspect.signature(prune).parameters.items()}
+    said = {name: given[name] for name in _OF_STEPS if given[name] != usual[name]}
+    if given["epochs"] is not None:
+        said["finetune"] = {"epochs": given["epochs"]} if given["epochs"] else None
+    return assigned(said, given["settings"] or ())
+
+
 def _require_onnx(source: Path, method: str) -> None:
     from edgekit.errors import CompressError, unknown
 
     if method != "channels":
         raise CompressError(unknown("method", method, ["channels"]) + " for an .onnx file")
-    if source.is_dir():
-        raise CompressError(f"{source} is a directory; export it first: edgekit export {source} --out model.onnx")
 
 
 def _config(kind: type[OnnxChannelsConfig], **values: Any) -> OnnxChannelsConfig:

@@ -53,10 +53,11 @@ def _tables(content: dict[str, Any]) -> RenderableType:
     from rich.console import Group
 
     from edgekit.report import terminal_table
+    from edgekit.report.chain import chain_table
     from edgekit.report.robustness import robust_table
 
-    attacked = robust_table(content)
-    return Group(terminal_table(content), attacked) if attacked else terminal_table(content)
+    tables = (terminal_table(content), chain_table(content), robust_table(content))
+    return Group(*(table for table in tables if table))
 
 
 def _tell(sentence: str, place: Path, idle: bool) -> None:

@@ -1,7 +1,7 @@
 """Techniques. A new one: one module here, one import line below, one test."""
 
 from edgekit.compress.distill import distil
-from edgekit.compress.prune import channels, onnx_channels
+from edgekit.compress.prune import channels, heads, layers, magnitude, nm, onnx_channels
 from edgekit.compress.quantize import dynamic, half, int4, static, weights
 from edgekit.compress.technique import (
     TECHNIQUES,
@@ -29,9 +29,13 @@ __all__ = [
     "distil",
     "dynamic",
     "half",
+    "heads",
     "int4",
+    "layers",
+    "magnitude",
     "misplaced",
     "name_of",
+    "nm",
     "onnx_channels",
     "static",
     "weights",

@@ -190,6 +190,7 @@ def _facts(card: ModelCard) -> dict[str, str]:
         "edgekit.data": card.data,
         "edgekit.classes": json.dumps(card.classes) if card.classes else "",
         "edgekit.preprocessing": json.dumps(card.preprocessing) if card.preprocessing else "",
+        "edgekit.sparsity": str(card.edits.get("sparsity", "")),
         "edgekit.longest": str(card.limits.get("length", "")),
         "edgekit.tokenizer": str(card.preprocessing.get("tokenizer_sha256", "")),
         "edgekit.vocabulary": str(card.preprocessing.get("vocabulary", "")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgekit.families.family import Family
+from edgekit.families.family import NO_BLOCKS, NO_HEADS, Family
 from edgekit.families.image import DYNAMIC_IS_SLOW, picture_of
 from edgekit.specs import TensorSpec
 
@@ -86,5 +86,5 @@ CNN = Family(
         "base-depthwise": {"channels": (64, 128, 256), "dropout": 0.2, "depthwise": True},
     },
     build=build_cnn,
-    refuses=DYNAMIC_IS_SLOW,
+    refuses={**DYNAMIC_IS_SLOW, **NO_HEADS, **NO_BLOCKS},
 )

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 Inputs = tuple[TensorSpec, ...]
 
 
+NO_HEADS = {"prune: heads": "it has no attention heads; use `prune: channels`"}
+NO_BLOCKS = {"prune: layers": "it has no residual blocks that could be left out; use `prune: channels`"}
+
+
 def as_the_data(inputs: Inputs, size: Mapping[str, Any]) -> Inputs:
     """The model gets what the data holds, and nothing else."""
     return inputs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from edgekit.families.family import Family
+from edgekit.families.family import NO_BLOCKS, NO_HEADS, Family
 from edgekit.families.image import picture_of
 from edgekit.families.latent import halvings, latent_input, positive
 from edgekit.specs import TensorSpec
@@ -113,6 +113,8 @@ GAN = Family(
     inputs=latent_input,
     discriminator=build_discriminator,
     refuses={
+        **NO_HEADS,
+        **NO_BLOCKS,
         "quantize: dynamic": "ONNX Runtime has no dynamic kernel of transposed convolutions; use `quantize: weights`",
     },
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from edgekit.families.family import Family
+from edgekit.families.family import NO_BLOCKS, NO_HEADS, Family
 from edgekit.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -46,4 +46,5 @@ MLP = Family(
         "base": {"width": 1024, "depth": 3, "dropout": 0.2},
     },
     build=build_mlp,
+    refuses={**NO_HEADS, **NO_BLOCKS},
 )

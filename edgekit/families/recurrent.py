@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ExportError, RecipeError
-from edgekit.families.family import Family, Part
+from edgekit.families.family import NO_BLOCKS, NO_HEADS, Family, Part
 from edgekit.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def recurrent_family(kind: str, summary: str, paper: str, refuses: Mapping[str, 
                 behind_task=True,
             )
         },
-        refuses={"quantize: static": STATIC_KNOWS_NONE, **refuses},
+        refuses={"quantize: static": STATIC_KNOWS_NONE, **NO_HEADS, **NO_BLOCKS, **refuses},
     )
 
 
@@ -144,6 +144,12 @@ def to_streaming(module: nn.Module) -> nn.Module:
         raise ExportError(
             "a bidirectional model cannot stream: it needs the end of a series before its beginning; train a size "
             "without -bidirectional"
+        )
+    widths = [layer.width for layer in network.layers]
+    if len(set(widths)) > 1:
+        raise ExportError(
+            f"its layers were pruned to {', '.join(map(str, widths))} units, and a stream's state has one width; prune "
+            "with `allocation: layer`, or export the model without --streaming"
         )
     return Streaming(network)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from edgekit.families.family import Family
+from edgekit.families.family import NO_HEADS, Family
 from edgekit.families.image import DYNAMIC_IS_SLOW, initialise_he, picture_of
 from edgekit.specs import TensorSpec
 
@@ -114,5 +114,5 @@ RESNET = Family(
         "base-bottleneck": {"block": "bottleneck", "channels": (64, 128, 256, 512), "blocks": (3, 4, 6, 3)},
     },
     build=build_resnet,
-    refuses=DYNAMIC_IS_SLOW,
+    refuses={**DYNAMIC_IS_SLOW, **NO_HEADS},
 )

@@ -39,9 +39,12 @@ def vocabulary_of(inputs: Inputs, family: str) -> int:
 
 
 def with_past(inputs: Inputs, size: Mapping[str, Any]) -> Inputs:
-    """The ids, and the keys and values of what came before; Hugging Face's names."""
-    shape = ("batch", size["heads"], "past", size["width"] // size["heads"])
-    return (*inputs, *(TensorSpec(f"past_key_values.{name}", "float32", shape) for name in _cached(size)))
+    """The ids, and the keys and values of what came before; Hugging Face's names. Pruned blocks differ in heads."""
+    heads = size["heads"] if isinstance(size["heads"], list) else [size["heads"]] * size["depth"]
+    width = size.get("head_width") or size["width"] // heads[0]
+    shapes = (("batch", count, "past", width) for count in heads for _ in ("key", "value"))
+    specs = (TensorSpec(f"past_key_values.{n}", "float32", s) for n, s in zip(_cached(size), shapes, strict=True))
+    return (*inputs, *specs)
 
 
 def with_present(size: Mapping[str, Any]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import RecipeError
-from edgekit.families.family import Family, Part, as_the_data
+from edgekit.families.family import NO_BLOCKS, NO_HEADS, Family, Part, as_the_data
 from edgekit.families.image import picture_of
 from edgekit.families.latent import halvings, latent_input, positive
 from edgekit.specs import TensorSpec
@@ -104,6 +104,7 @@ VAE = Family(
     },
     build=build_vae,
     inputs=with_noise,
+    refuses={**NO_HEADS, **NO_BLOCKS},
     parts={
         "encoder": Part(attrgetter("encoder"), as_the_data, ("mean", "log_variance")),
         "decoder": Part(attrgetter("decoder"), latent_input, ("reconstruction",)),

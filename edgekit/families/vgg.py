@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from edgekit.families.family import Family
+from edgekit.families.family import NO_BLOCKS, NO_HEADS, Family
 from edgekit.families.image import DYNAMIC_IS_SLOW, initialise_he, picture_of
 from edgekit.specs import TensorSpec
 
@@ -110,5 +110,5 @@ VGG = Family(
         "classic-norm": {"layers": (*_VGG16, "M"), "norm": True, "head": "classic", "dropout": 0.5},
     },
     build=build_vgg,
-    refuses=DYNAMIC_IS_SLOW,
+    refuses={**DYNAMIC_IS_SLOW, **NO_HEADS, **NO_BLOCKS},
 )

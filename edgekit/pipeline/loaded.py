@@ -64,11 +64,11 @@ def data_for(recipe: Recipe, source: DataSource, task: str, out: Path) -> DataSe
         data = load_text(anew, task, own_tokenizer(base, session.metadata, anew))
     else:
         data = text_of_base(recipe, source, task)
-    fed = _fed(data, session.inputs)
-    refuse_longer(fed.splits["test"], longest_told(session.metadata), recipe.subject)
+    given = fed(data, session.inputs)
+    refuse_longer(given.splits["test"], longest_told(session.metadata), recipe.subject)
     classes = tuple(json.loads(session.metadata.get("edgekit.classes", "[]")))
     more = len(classes) > len(data.classes)  # labels of an .npz need not reach the last class
-    return replace(fed, classes=classes) if more else fed
+    return replace(given, classes=classes) if more else given
 
 
 def load_base(recipe: Recipe, data: DataSet, place: Path, data_fingerprint: str) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def load_base(recipe: Recipe, data: DataSet, place: Path, data_fingerprint: str)
         if recipe.fine_tunes:
             fit(
                 model.card,
-                lambda: _fed(data, model.inputs),
+                lambda: fed(data, model.inputs),
                 recipe.train,
                 place,
                 fingerprint=data_fingerprint,
@@ -148,7 +148,7 @@ def _source(recipe: Recipe) -> ModelSource:
     return recipe.model
 
 
-def _fed(data: DataSet, inputs: tuple[TensorSpec, ...]) -> DataSet:
+def fed(data: DataSet, inputs: tuple[TensorSpec, ...]) -> DataSet:
     """The data under the names of a model's inputs; with noise, where the task draws some."""
     if data.task in _DRAWN:
         return for_model(data, inputs)
@@ -167,8 +167,8 @@ def _validation(model: TrainedModel, data: DataSet) -> dict[str, Any]:
     from edgekit.evaluate import evaluate
 
     metric = find_metric(TASKS[data.task].metric)
-    fed = _fed(data, model.inputs)
-    found = evaluate(model, fed.splits["validation"], metric)
+    given = fed(data, model.inputs)
+    found = evaluate(model, given.splits["validation"], metric)
     return {"name": metric.name, "split": "validation", "value": found.value}
 
 

@@ -20,12 +20,23 @@ def chain_lines(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [*_base(report["models"]), *lines] if lines else []
 
 
+def chain_notes(report: Mapping[str, Any]) -> list[str]:
+    """What each step on a torch model did, in a sentence."""
+    return [
+        f"{model['name']}: {step['technique']}: {step['reason']}"
+        for model in report["models"]
+        for step in model["steps"]
+        if "links" in step.get("details", {})
+    ]
+
+
 def chain_markdown(report: Mapping[str, Any]) -> list[str]:
     """The section of the report; empty where there is none."""
     lines = chain_lines(report)
     table = ["| " + " | ".join(line) + " |" for line in (COLUMNS, *lines)]
     ruler = "|---|---|" + "---:|" * (len(COLUMNS) - 2)
-    return ["", f"## {TITLE}", "", table[0], ruler, *table[1:]] if lines else []
+    notes = [f"- {note}" for note in chain_notes(report)]
+    return ["", f"## {TITLE}", "", table[0], ruler, *table[1:], "", *notes] if lines else []
 
 
 def chain_table(report: Mapping[str, Any]) -> Table | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgekit.report.chain import COLUMNS as CHAIN_COLUMNS
 from edgekit.report.chain import TITLE as CHAIN_TITLE
-from edgekit.report.chain import chain_lines
+from edgekit.report.chain import chain_lines, chain_notes
 from edgekit.report.comparison import COLUMNS, compare, setting_of
 from edgekit.report.further import further_lines
 from edgekit.report.pictures.colours import style_of
@@ -37,6 +37,7 @@ def html(report: Mapping[str, Any], sections: Sequence[Section] = ()) -> str:
         chain=chain_lines(report),
         chain_columns=CHAIN_COLUMNS,
         chain_title=CHAIN_TITLE,
+        chain_notes=chain_notes(report),
         robust=robust_lines(report),
         robust_columns=ROBUST_COLUMNS,
         robust_title=robust_title(report) if report.get("robust") else "",

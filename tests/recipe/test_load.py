@@ -195,10 +195,23 @@ def test_steps_on_the_torch_model_need_one(refused: Callable[..., list[str]]) ->
     ]
 
 
+def test_a_family_without_heads_refuses_to_lose_some(refused: Callable[..., list[str]]) -> None:
+    steps = "[{prune: heads, ratio: 0.5}, {prune: layers, left: 1}]"
+    heads, layers = refused(GOOD + f"variants:\n  a: {steps}\n")
+    where = "r.yaml:5: variants.a[{}]: family 'cnn' refuses `prune: {}`: it has no "
+    assert heads == where.format(0, "heads") + "attention heads; use `prune: channels`"
+    assert layers == where.format(1, "layers") + "residual blocks that could be left out; use `prune: channels`"
+
+
 @pytest.mark.parametrize(
     ("step", "said"),
     [
-        ("{prune: channels}", "needs exactly one of ratio, macs, parameters, speedup as its goal, got none"),
+        (
+            "{prune: magnitude, ratio: 0.5, ramp: 9}",
+            "a schedule of 9 epochs is longer than the training of 3; shorten it",
+        ),
+        ("{prune: nm, pattern: 4}", "pattern: input should be a valid string, got 4"),
+        ("{prune: channels}", "needs exactly one of ratio, macs, parameters, latency as its goal, got none"),
         ("{prune: channels, ratio: 1.5}", "ratio: input should be less than 1, got 1.5"),
         ("{prune: channels, ratio: 0}", "ratio: input should be greater than 0, got 0"),
         ("{prune: chanels, ratio: 0.5}", "unknown technique 'prune: chanels'; did you mean 'prune: channels'?"),

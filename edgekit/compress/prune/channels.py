@@ -11,40 +11,40 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from edgekit.compress.finetune import fine_tune, keep
-from edgekit.compress.prune.choice import Ranking, Scope, reach
-from edgekit.compress.prune.cost import both, count_macs, count_parameters, sample_of, widths
+from edgekit.compress.prune.choice import Allocation, Ranking, reach
+from edgekit.compress.prune.cost import count_macs, count_parameters, sample_of
 from edgekit.compress.prune.dependencies import Found, find_groups
+from edgekit.compress.prune.outcome import AFTER_QUANTIZE, link, outcome
+from edgekit.compress.prune.recurrent import recurrent_network
 from edgekit.compress.prune.saliency import Importance, saliency
 from edgekit.compress.prune.slots import Removal, remove
-from edgekit.compress.technique import ExcludedNode, StepConfig, StepResult, TorchStep, technique
+from edgekit.compress.technique import StepConfig, StepResult, TorchStep, technique
 from edgekit.errors import CompressError
 from edgekit.steps import StepStore
 from edgekit.training.checkpoint import CONFIG, WEIGHTS, TrainedModel
 from edgekit.training.config import FineTuneConfig
-from edgekit.training.edits import with_shapes
+from edgekit.training.edits import with_shapes, with_size
 from edgekit.training.start import start_key
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-AFTER_QUANTIZE = {"quantize": "learnt scales belong to the channels that are there; prune first"}
-
 
 class ChannelsConfig(StepConfig):
-    """How to prune channels. Exactly one of `ratio`, `macs`, `parameters` and `speedup` is the goal."""
+    """How to prune channels. Exactly one of `ratio`, `macs`, `parameters` and `latency` is the goal."""
 
     prune: Literal["channels"] = "channels"
     ratio: Annotated[float | None, Field(gt=0, lt=1, description="share of the channels that go")] = None
     macs: Annotated[float | None, Field(gt=1, description="how many times fewer MACs")] = None
     parameters: Annotated[float | None, Field(gt=1, description="how many times fewer parameters")] = None
-    speedup: Annotated[
+    latency: Annotated[
         float | None, Field(gt=1, description="how many times as fast the exported file has to be, measured")
     ] = None
     importance: Annotated[
         Importance, Field(description="l1, l2, bn-scale: of weights; taylor, hessian: of gradients; random")
     ] = "l2"
-    scope: Annotated[
-        Scope, Field(description="global: channels of all layers compete; layer: each loses its share")
+    allocation: Annotated[
+        Allocation, Field(description="global: channels of all layers compete; layer: each loses its share")
     ] = "global"
     round_to: Annotated[int, Field(gt=0, description="channels left in a layer are a multiple of it")] = 8
     steps: Annotated[int, Field(gt=0, description="rounds of pruning, each with fine-tuning after it")] = 1
@@ -68,7 +68,7 @@ class ChannelsConfig(StepConfig):
         return next((name, float(value)) for name in _GOALS if (value := getattr(self, name)) is not None)
 
 
-_GOALS = ("ratio", "macs", "parameters", "speedup")
+_GOALS = ("ratio", "macs", "parameters", "latency")
 _COUNTS, _MEASUREMENTS = 12, 6  # halvings of what is removed, until a goal is met closely
 
 
@@ -86,20 +86,15 @@ def prune_channels(config: ChannelsConfig, step: TorchStep) -> StepResult:
         CompressError: if the model cannot be followed, nothing of it can go, or the goal cannot be reached.
     """
     work = _Work(config, step)
-    model, links, found = step.model, [], None
+    model, links, kept = step.model, [], {}
     for number in range(1, config.steps + 1):
-        pruned, found = work.prune(model, number)
-        last = number == config.steps
-        out = step.out if last else step.work / f"round-{number}" / "checkpoint"
-        links.append(_link(step, pruned, "pruned", number, config.steps))
+        pruned, kept = work.prune(model, number)
+        which = f" ({number} of {config.steps})" if config.steps > 1 else ""
+        out = step.out if number == config.steps else step.work / f"round-{number}" / "checkpoint"
+        links.append(link(step, pruned, f"pruned{which}"))
         model = fine_tune(step, pruned, config.finetune, out=out)
-        if config.finetune is not None:
-            links.append(_link(step, model, "fine-tuned", number, config.steps))
-    return work.result(model, links, found)
-
-
-def _link(step: TorchStep, model: TrainedModel, name: str, number: int, of: int) -> dict[str, Any]:
-    return {"name": name if of == 1 else f"{name} ({number} of {of})", "validation": step.validate(model)}
+        links += [link(step, model, f"fine-tuned{which}")] if config.finetune else []
+    return outcome(step, model, links, f"channels of least {config.importance} importance", kept)
 
 
 def _without(model: TrainedModel, removals: Sequence[Removal]) -> TrainedModel:
@@ -107,6 +102,9 @@ def _without(model: TrainedModel, removals: Sequence[Removal]) -> TrainedModel:
     module = copy.deepcopy(model.module)
     remove(module, removals)
     edits = with_shapes(model.card.edits, model.module, module)
+    recurrent = recurrent_network(module)
+    if recurrent is not None:  # a stream's state is as wide
+        edits = with_size(edits, width=int(recurrent[1].layers[0].width))
     return TrainedModel(module.eval(), replace(model.card, edits=edits))
 
 
@@ -166,14 +164,14 @@ class _Work:
         config = self.config
         split = self.step.load_data().splits["calibration"].take(config.samples)
         scores = saliency(model, found.groups, config.importance, split, config.seed)
-        ranking = Ranking(found.groups, scores, config.scope, config.round_to)
+        ranking = Ranking(found.groups, scores, config.allocation, config.round_to)
         if config.ratio is not None:
             ranking.refuse_emptying(config.ratio)
-            if config.scope == "layer":
+            if config.allocation == "layer":
                 return ranking.least(1 - (1 - config.ratio) ** (1 / config.steps))
         what, goal = config.goal
         share = goal ** (number / config.steps)
-        tries = _MEASUREMENTS if what == "speedup" else _COUNTS
+        tries = _MEASUREMENTS if what == "latency" else _COUNTS
         return reach(ranking, share, lambda removals: self._factor(model, found, removals), what, tries)
 
     def _factor(self, model: TrainedModel, found: Found, removals: Sequence[Removal]) -> float:
@@ -183,7 +181,7 @@ class _Work:
             left = _total(found) - sum(len(channels) for _, channels in removals)
             return self.channels / left
         pruned = _without(model, removals)
-        if what == "speedup":
+        if what == "latency":
             return self.step.speedup(pruned)
         return self._count(self.step.model.module, what) / self._count(pruned.module, what)
 
@@ -194,15 +192,3 @@ class _Work:
 
     def _count(self, module: nn.Module, what: str) -> int:
         return count_macs(module, self.sample) if what == "macs" else count_parameters(module)
-
-    def result(self, model: TrainedModel, links: list[dict[str, Any]], kept: dict[str, str] | None) -> StepResult:
-        """What is told of it."""
-        modules = (self.step.model.module, model.module)
-        macs, parameters = ([self._count(m, what) for m in modules] for what in ("macs", "parameters"))
-        details = {"macs": both(*macs), "parameters": both(*parameters), "links": links, "layers": widths(*modules)}
-        reason = (
-            f"{macs[0] / macs[1]:.2f} times fewer MACs and {parameters[0] / parameters[1]:.2f} times fewer parameters, "
-            f"by {self.config.importance} importance"
-        )
-        excluded = tuple(ExcludedNode(name, why) for name, why in (kept or {}).items())
-        return StepResult(True, reason, excluded, details)

@@ -13,7 +13,7 @@ from edgekit.compress.prune.slots import Group, Removal
 from edgekit.errors import CompressError
 from edgekit.specs import Array
 
-Scope = Literal["global", "layer"]
+Allocation = Literal["global", "layer"]
 _LEAST_SHARE = 0.1  # of a layer's channels that a global choice leaves in it
 
 
@@ -24,18 +24,18 @@ class Ranking:
     Attributes:
         groups: What can go together.
         scores: Importance of each channel of each group.
-        scope: Whether each layer loses the same share, or channels compete with those of other layers.
+        allocation: Whether each layer loses the same share, or channels compete with those of other layers.
         round_to: So many channels are left in a layer, or a multiple of it.
     """
 
     groups: Sequence[Group]
     scores: Sequence[Array]
-    scope: Scope
+    allocation: Allocation
     round_to: int
 
     def least(self, level: float) -> list[Removal]:
         """What goes at a level between 0 and 1: that share of each layer, or of all channels, before rounding."""
-        if self.scope == "layer":
+        if self.allocation == "layer":
             wanted = [group.count * (1 - level) for group in self.groups]
         else:
             wanted = self._left_globally(level)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.compress.prune.attention import find_attentions
+from edgekit.compress.prune.recurrent import recurrent_groups, recurrent_network
 from edgekit.compress.prune.slots import Group, Slot, remove
 from edgekit.errors import CompressError, MissingPackageError
 
@@ -48,7 +50,7 @@ def require_torch_pruning() -> Any:
 
 
 def find_groups(module: nn.Module, sample: Sequence[Tensor]) -> Found:
-    """The groups of channels of convolutions, matrices and embeddings.
+    """The groups of channels of convolutions, matrices and embeddings, or of units of recurrent layers.
 
     Args:
         module: In evaluation mode; not changed.
@@ -57,19 +59,31 @@ def find_groups(module: nn.Module, sample: Sequence[Tensor]) -> Found:
     Raises:
         CompressError: if the module cannot be followed at all; the message names the operation.
     """
-    copied = copy.deepcopy(module)
-    for parameter in copied.parameters():
-        parameter.requires_grad_(True)
     shapes = _shapes(module, sample)
-    _require_gradient(copied, sample)
+    attentions = {f"{a.name}.{part}" for a in find_attentions(module) for part in a.layout.inputs}
     groups, kept = [], {}
-    for name, found in _raw_groups(copied, sample):
+    for name, found in _found(module, sample):
+        if name in attentions:
+            found = "its channels are those of attention heads; `prune: heads` removes whole ones"
         reason = found if isinstance(found, str) else _objection(module, found, sample, shapes)
         if reason:
             kept[name] = reason
         elif isinstance(found, Group):
             groups.append(found)
     return Found(tuple(groups), kept)
+
+
+def _found(module: nn.Module, sample: Sequence[Tensor]) -> Iterator[tuple[str, Group | str]]:
+    """Each group, or why it is none: of a recurrent network by its build, of others by tracing them."""
+    recurrent = recurrent_network(module)
+    if recurrent is not None:
+        yield from ((group.name, group) for group in recurrent_groups(*recurrent))
+        return
+    copied = copy.deepcopy(module)
+    for parameter in copied.parameters():
+        parameter.requires_grad_(True)
+    _require_gradient(copied, sample)
+    yield from _raw_groups(copied, sample)
 
 
 def _require_gradient(module: nn.Module, sample: Sequence[Tensor]) -> None:

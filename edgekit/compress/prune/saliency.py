@@ -54,22 +54,56 @@ def gradients(
     model: TrainedModel, groups: Sequence[Group], split: Split, *, squared: bool
 ) -> Mapping[tuple[str, str], Tensor]:
     """|weight x gradient|, or its square, of every parameter that groups lie in, meant over batches of a split."""
+    tensors = _tensors(model.module, groups)
+    total = {key: value.detach().new_zeros(value.shape) for key, value in tensors.items()}
+    for slopes in _slopes(model, tensors, split, 1 if squared else _BATCH):
+        for key, moved in slopes.items():
+            total[key] += moved.square() if squared else moved.abs()
+    return total
+
+
+def signed_saliency(model: TrainedModel, groups: Sequence[Group], split: Split) -> list[Array]:
+    """How much the loss of a sample changes without each channel: |sum of weight x gradient|, meant over samples.
+
+    Of the weights that read a head, the sum is the derivative of the loss by a factor on that head's output.
+
+    Args:
+        model: In evaluation mode.
+        groups: Of its module; the weights of a channel are added up with their signs.
+        split: Calibration samples with labels.
+
+    Source: Michel et al. 2019, arXiv:1905.10650, equation 2.
+    """
+    total = [np.zeros(group.count) for group in groups]
+    for count, slopes in enumerate(_slopes(model, _tensors(model.module, groups), split, 1), 1):
+        for index, group in enumerate(groups):
+            moved = sum(stacked(s, slopes[s.layer, s.tensor]).double().sum(1).numpy() for s in group.slots)
+            total[index] += (np.abs(moved) - total[index]) / count
+    return total
+
+
+def _tensors(module: nn.Module, groups: Sequence[Group]) -> dict[tuple[str, str], nn.Parameter]:
+    """The parameters that groups lie in."""
+    from torch import nn
+
+    wanted = dict.fromkeys((s.layer, s.tensor) for g in groups for s in g.slots)
+    there = {key: getattr(module.get_submodule(key[0]), key[1]) for key in wanted}
+    return {key: value for key, value in there.items() if isinstance(value, nn.Parameter)}
+
+
+def _slopes(
+    model: TrainedModel, tensors: Mapping[tuple[str, str], nn.Parameter], split: Split, size: int
+) -> Iterator[dict[tuple[str, str], Tensor]]:
+    """Weight x gradient of each parameter, for each batch of so many samples."""
     import torch
 
-    module, task = model.module, TASKS[model.card.task]
-    wanted = {(s.layer, s.tensor) for g in groups for s in g.slots}
-    parameters = {key: getattr(module.get_submodule(key[0]), key[1]) for key in wanted}
-    learnt = {k: v for k, v in parameters.items() if isinstance(v, torch.nn.Parameter)}
-    total = {key: torch.zeros_like(value) for key, value in learnt.items()}
-    for inputs, labels in _batches(model, split, 1 if squared else _BATCH):
-        out = module(*inputs)
+    task = TASKS[model.card.task]
+    for inputs, labels in _batches(model, split, size):
+        out = model.module(*inputs)
         loss = task.loss(out if isinstance(out, (tuple, list)) else [out], TrainingBatch(tuple(inputs), labels))
-        slopes = torch.autograd.grad(loss, list(learnt.values()), allow_unused=True)
-        for key, slope in zip(learnt, slopes, strict=True):
-            if slope is not None:
-                moved = (learnt[key].detach() * slope).abs()
-                total[key] += moved.square() if squared else moved
-    return total
+        slopes = torch.autograd.grad(loss, list(tensors.values()), allow_unused=True)
+        pairs = zip(tensors.items(), slopes, strict=True)
+        yield {k: v.detach() * (torch.zeros_like(v) if slope is None else slope) for (k, v), slope in pairs}
 
 
 def _batches(model: TrainedModel, split: Split, size: int) -> Iterator[tuple[list[Tensor], Tensor | None]]:

@@ -69,6 +69,7 @@ def remove(module: nn.Module, removals: Iterable[Removal]) -> None:
         _replace(owner, tensor, _cut(getattr(owner, tensor).detach(), axes), replaced)
     for layer in {layer for layer, _ in gone}:
         resize(module.get_submodule(layer))
+    _tell_recurrent_layers(module)
 
 
 def _cut(value: Tensor, axes: Mapping[int, Sequence[Array]]) -> Tensor:
@@ -93,6 +94,15 @@ def _replace(
         setattr(owner, name, replaced.setdefault(id(old), (old, nn.Parameter(value, old.requires_grad)))[1])
     else:
         setattr(owner, name, value)
+
+
+def _tell_recurrent_layers(module: nn.Module) -> None:
+    """Our recurrent layers know the width of the cells inside them."""
+    from edgekit.families.recurrent_module import RecurrentLayer
+
+    for layer in module.modules():
+        if isinstance(layer, RecurrentLayer):
+            layer.width = int(layer.ahead.hidden_size)  # type: ignore[arg-type]
 
 
 def resize(layer: Any) -> None:

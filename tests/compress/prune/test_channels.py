@@ -16,7 +16,7 @@ from edgekit.compress.prune.cost import count_macs, count_parameters, sample_of
 from edgekit.compress.prune.dependencies import find_groups
 from edgekit.compress.prune.saliency import saliency
 from edgekit.compress.prune.slots import Group, Slot, remove
-from edgekit.errors import CompressError
+from edgekit.errors import CompressError, ExportError
 from edgekit.training.checkpoint import TrainedModel
 
 Build = Callable[..., TrainedModel]
@@ -30,6 +30,9 @@ FAMILIES = [
     ("vae", "pico"),
     ("vae", "pico-dense"),
     ("gan", "pico"),
+    ("lstm", "pico"),
+    ("gru", "pico-bidirectional"),
+    ("rnn", "pico"),
 ]
 
 
@@ -48,7 +51,7 @@ def sampled(model: TrainedModel, step: TorchStep) -> list[Any]:
 
 @pytest.mark.parametrize(("family", "size"), FAMILIES)
 def test_a_pruned_model_answers_as_one_with_those_channels_silenced(family: str, size: str, step_of: Prepare) -> None:
-    step = step_of(family, size)
+    step = step_of(family, size, "series" if family in ("lstm", "gru", "rnn") else "digits")
     model = step.model
     sample = sampled(model, step)
     found = find_groups(model.module, sample)
@@ -130,7 +133,7 @@ def test_a_measured_speed_up_is_a_goal(step_of: Prepare) -> None:
         return count_parameters(step.model.module) / asked[-1]
 
     faked = type(step)(**{**vars(step), "speedup": speedup})
-    result = prune_channels(ChannelsConfig(speedup=1.5, round_to=1, finetune=None), faked)
+    result = prune_channels(ChannelsConfig(latency=1.5, round_to=1, finetune=None), faked)
     assert result.details["parameters"]["ratio"] >= 1.5
     assert len(asked) <= 8  # each is an export and a measurement
 
@@ -162,7 +165,7 @@ def test_what_is_chosen() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "needs exactly one of ratio, macs, parameters, speedup as its goal, got none"),
+        ({}, "needs exactly one of ratio, macs, parameters, latency as its goal, got none"),
         ({"ratio": 0.5, "macs": 2.0}, "got ratio and macs"),
         ({"ratio": 0.0}, "greater than 0"),
         ({"ratio": 1.0}, "less than 1"),
@@ -200,3 +203,34 @@ class Flipping(nn.Module):
 def test_a_model_that_cannot_be_followed() -> None:
     with pytest.raises(CompressError, match="cannot follow what Flipping does behind layer 'last': "):
         find_groups(Flipping(), [torch.zeros(2, 4)])
+
+
+@pytest.mark.parametrize("size", ["pico", "pico-tied"])
+def test_a_recurrent_language_model_loses_units_and_columns(size: str, step_of: Prepare) -> None:
+    step = step_of("lstm", size, "text")
+    sample = sampled(step.model, step)
+    found = find_groups(step.model.module, sample)
+    assert [g.name for g in found.groups][-1] == ("layers.0" if size == "pico-tied" else "entry")
+    for group in found.groups:
+        pruned, silenced = (step.open(step.out.parents[1] / "base").module for _ in range(2))
+        remove(pruned, [(group, np.array([1, 3]))])
+        silence(silenced, group, [1, 3])
+        with torch.inference_mode():
+            torch.testing.assert_close(pruned(*sample), silenced(*sample), rtol=1e-4, atol=1e-5)
+
+
+def test_a_pruned_recurrent_model_streams_with_a_narrower_state(step_of: Prepare) -> None:
+    step = step_of("lstm", "pico", "series")
+    prune_channels(ChannelsConfig(ratio=0.5, allocation="layer", round_to=1, finetune=None), step)
+    model = step.open(step.out)
+    width = model.card.size_arguments["width"]
+    assert width == step.model.card.size_arguments["width"] // 2
+    streaming = model.take("streaming")
+    assert {s.shape[2] for s in streaming.inputs[1:]} == {width}
+    prune_channels(ChannelsConfig(macs=1.5, round_to=1, finetune=None), step)
+    model = step.open(step.out)
+    if len({layer.width for layer in model.module.layers}) > 1:
+        with pytest.raises(
+            ExportError, match=r"its layers were pruned to .* units, and a stream's state has one width"
+        ):
+            model.take("streaming")

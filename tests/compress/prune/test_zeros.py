@@ -1,0 +1,173 @@
+"""Weights that become zero: by magnitude and in patterns, held there while the model trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from pydantic import ValidationError
+
+from edgekit.compress import TorchStep
+from edgekit.compress.prune.cost import sample_of
+from edgekit.compress.prune.dependencies import find_groups
+from edgekit.compress.prune.magnitude import MagnitudeConfig, cubic, prunable, prune_magnitude, smallest, zeros_of
+from edgekit.compress.prune.nm import NmConfig, largest, prune_nm
+from edgekit.compress.prune.permute import permute, search_order
+from edgekit.errors import CompressError
+from edgekit.export.torch_onnx import export_onnx
+from edgekit.training.masks import HoldMasks
+from edgekit.training.module import FitModule
+
+Prepare = Callable[..., TorchStep]
+FINETUNE = {"epochs": 2, "learning_rate": 5e-3}
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_the_smallest_weights_are_left_out(scope: str) -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8))
+    with torch.no_grad():
+        module[0].weight.mul_(100)
+    masks = smallest(module, prunable(module), 0.5, scope)
+    left = [int(mask.sum()) for mask in masks.values()]
+    assert left == ([32, 32] if scope == "layer" else [63, 1] if left[0] == 63 else left)
+    assert sum(left) == 64
+    for name, mask in masks.items():
+        values = module.get_parameter(name).detach().abs()
+        if mask.any() and not mask.all():
+            assert values[mask].min() > values[~mask].max()
+
+
+def test_the_schedule_is_cubic() -> None:
+    assert [round(cubic(0.9, t), 4) for t in (0, 0.25, 0.5, 1)] == [0.0, 0.5203, 0.7875, 0.9]
+
+
+def test_zeros_stay_zero_through_training_and_its_average(step_of: Prepare) -> None:
+    step = step_of("cnn", batch_size=64, ema=0.9)
+    config = MagnitudeConfig.model_validate({"ratio": 0.7, "finetune": FINETUNE})
+    result = prune_magnitude(config, step)
+    model = step.open(step.out)
+    zeros, total = zeros_of(model.module, prunable(model.module))
+    assert zeros / total == pytest.approx(0.7, abs=0.005) == result.details["sparsity"]
+    assert result.details["compressed_bytes"]["ratio"] > 1.8
+    assert "ONNX Runtime runs no faster for it" in result.reason
+    assert result.details["links"][-1]["validation"] == pytest.approx(step.validate(model))
+    untouched = step.model.module.get_parameter("0.weight")
+    assert not torch.equal(
+        model.module.get_parameter("0.weight")[model.module.get_parameter("0.weight") != 0], untouched
+    )
+
+
+def test_the_ramp_grows_and_only_finished_epochs_count(step_of: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+    end = HoldMasks.on_train_batch_end
+
+    def watched(self: Any, trainer: Any, module: Any, *args: Any) -> None:
+        end(self, trainer, module, *args)
+        masks = list(self.masks.values())
+        seen.append(1 - sum(int(m.sum()) for m in masks) / sum(m.numel() for m in masks))
+
+    monkeypatch.setattr(HoldMasks, "on_train_batch_end", watched)
+    step = step_of("cnn", batch_size=64)
+    config = MagnitudeConfig.model_validate({"ratio": 0.8, "ramp": 2, "finetune": {**FINETUNE, "epochs": 3}})
+    prune_magnitude(config, step)
+    assert seen == sorted(seen)
+    third = len(seen) // 3
+    assert 0 < seen[third] < 0.8
+    assert seen[2 * third - 1] == seen[-1] == pytest.approx(0.8, abs=0.005)
+    zeros, total = zeros_of(step.open(step.out).module, prunable(step.model.module))
+    assert zeros / total == pytest.approx(0.8, abs=0.005)  # whatever epoch was the best one
+
+
+def test_an_interrupted_training_goes_on_with_its_masks(
+    step_of: Prepare, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    step = step_of("cnn", batch_size=64)
+    config = MagnitudeConfig.model_validate({"ratio": 0.8, "finetune": {**FINETUNE, "epochs": 3}})
+    whole = type(step)(**{**vars(step), "out": tmp_path / "whole"})
+    prune_magnitude(config, whole)
+    training = FitModule.training_step
+    stops: list[int] = []
+
+    def stopping(self: Any, batch: Any, index: int) -> Any:
+        if self.current_epoch == 1 and not stops:
+            stops.append(self.global_step)
+            raise KeyboardInterrupt
+        return training(self, batch, index)
+
+    monkeypatch.setattr(FitModule, "training_step", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        prune_magnitude(config, step)
+    prune_magnitude(config, step)
+    first, second = (step.open(place).module.state_dict() for place in (whole.out, step.out))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_schedule_longer_than_the_training() -> None:
+    with pytest.raises(ValidationError, match="a schedule of 5 epochs is longer than the training of 3; shorten it"):
+        MagnitudeConfig(ratio=0.5, ramp=5)
+    with pytest.raises(ValidationError, match="longer than the training of 0"):
+        MagnitudeConfig(ratio=0.5, ramp=1, finetune=None)
+
+
+@pytest.mark.parametrize(("few", "many"), [(2, 4), (1, 4), (4, 8)])
+def test_of_every_few_neighbours_the_largest_stay(few: int, many: int) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(6, 16, 3, 3)
+    mask = largest(weight, few, many)
+    groups = (weight * mask).movedim(1, -1).reshape(-1, many)
+    assert ((groups != 0).sum(1) == few).all()
+    rows = weight.movedim(1, -1).reshape(-1, many).abs().numpy()
+    expected = np.sort(rows, axis=1)[:, many - few :].sum()
+    assert float(groups.abs().sum()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_reordered_channels_change_nothing_and_keep_more(step_of: Prepare) -> None:
+    step = step_of("resnet")
+    module = step.open(step.out.parents[1] / "base").module
+    sample = sample_of(step.model, step.load_data().splits["calibration"], 2)
+    names = [n for n in prunable(module) if n.endswith("weight")]
+    moved = 0
+    for group in find_groups(module, sample).groups:
+        order = search_order(module, group, names, 2, 4)
+        if order is not None:
+            assert sorted(order.tolist()) == list(range(group.count))
+            moved += int((order != np.arange(group.count)).sum())
+            permute(module, group, order)
+    assert moved > 10
+    with torch.inference_mode():
+        torch.testing.assert_close(module(*sample), step.model.module(*sample), rtol=1e-4, atol=1e-5)
+
+
+def test_two_of_four_stay_zero_and_the_file_says_so(step_of: Prepare, tmp_path: Path) -> None:
+    step = step_of("resnet", batch_size=64)
+    result = prune_nm(NmConfig.model_validate({"finetune": {**FINETUNE, "epochs": 1}}), step)
+    model = step.open(step.out)
+    names = [n for n in prunable(model.module) if model.module.get_parameter(n).shape[1] % 4 == 0]
+    for name in names:
+        groups = model.module.get_parameter(name).detach().movedim(1, -1).reshape(-1, 4)
+        assert int((groups != 0).sum(1).max()) <= 2, name
+    assert result.details["magnitude_gained"] > 1.0
+    assert result.details["sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert {n.name: n.reason for n in result.excluded_nodes} == {"0.weight": "its 1 inputs are no multiple of 4"}
+    export_onnx(model, tmp_path / "m.onnx")
+    said = {p.key: p.value for p in onnx.load(tmp_path / "m.onnx").metadata_props}
+    assert said["edgekit.sparsity"] == "2:4"
+
+
+def test_patterns_that_make_no_sense(step_of: Prepare) -> None:
+    for pattern in ("4:2", "0:4", "2/4", "2:4:8", "2:64"):
+        with pytest.raises(ValidationError, match="write N:M with 0 < N < M <= 32"):
+            NmConfig(pattern=pattern)
+    with pytest.raises(CompressError, match=r"no layer has a number of inputs that 17 divides; got \[1, 8, 16\]"):
+        prune_nm(NmConfig(pattern="2:17", finetune=None), step_of("cnn"))
+
+
+def test_nothing_to_set_to_zero() -> None:
+    with pytest.raises(CompressError, match="the model has no matrix and no kernel"):
+        prunable(torch.nn.ReLU())
