@@ -86,7 +86,8 @@ def prune_channels(config: ChannelsConfig, step: TorchStep) -> StepResult:
         CompressError: if the model cannot be followed, nothing of it can go, or the goal cannot be reached.
     """
     work = _Work(config, step)
-    model, links, kept = step.model, [], {}
+    model, links = step.model, []
+    kept: dict[str, str] = {}
     for number in range(1, config.steps + 1):
         pruned, kept = work.prune(model, number)
         which = f" ({number} of {config.steps})" if config.steps > 1 else ""

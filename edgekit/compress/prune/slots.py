@@ -102,7 +102,7 @@ def _tell_recurrent_layers(module: nn.Module) -> None:
 
     for layer in module.modules():
         if isinstance(layer, RecurrentLayer):
-            layer.width = int(layer.ahead.hidden_size)  # type: ignore[arg-type]
+            layer.width = int(layer.ahead.hidden_size)
 
 
 def resize(layer: Any) -> None:
