@@ -12,6 +12,7 @@ from edgekit.compress.prune.onnx_channels import OnnxChannelsConfig
 from edgekit.errors import CompressError, ModelError, OutputError
 from edgekit.graph.read import read_model
 from edgekit.search import prune
+from edgekit.search.proof import Judge, Latency
 from edgekit.search.prune import PruneRequest, prune_model
 from edgekit.tasks import find_metric
 from tests.compress.prune.graph.nets import images, labelled, redundant
@@ -103,6 +104,16 @@ def test_the_least_pruning_that_is_fast_enough(request_: PruneRequest, monkeypat
     timed(monkeypatch, 100.0)
     report = prune_model(replace(request_, config=OnnxChannelsConfig(), latency=1.5))
     assert 1.5 <= report.proof.size_ratio < 2.5
+
+
+def test_a_gain_that_is_not_there_when_measured_again(request_: PruneRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed(monkeypatch, 100.0)
+    found = Latency(1.0, 0.8, 1.25, (1.2, 1.3), "FASTER")
+    monkeypatch.setattr(Judge, "latency", lambda self, candidate: found)
+    report = prune_model(replace(request_, config=OnnxChannelsConfig(), latency=1.5))
+    assert report.status == "unchanged"
+    assert report.reason.startswith("only 1.25x as fast when measured again, and 1.5x was asked for")
+    assert request_.out.read_bytes() == request_.model.read_bytes()
 
 
 def test_what_cannot_be_made_fast_enough(request_: PruneRequest, monkeypatch: pytest.MonkeyPatch) -> None:
