@@ -171,7 +171,7 @@ def _as_fast(request: PruneRequest, plan: Plan, wish: Wish, judge: Judge, file: 
     found = _search(plan, wish, is_fast, least=True)
     if found is None:
         raise CompressError(
-            f"no pruning was measured to be {wanted}x as fast; ask for less, or quantise (`edgekit quantize`)"
+            f"no pruning was measured to be {request.latency}x as fast; ask for less, or quantise (`edgekit quantize`)"
         )
     return found
 

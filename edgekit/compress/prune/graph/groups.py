@@ -29,11 +29,11 @@ _UNREAD = "nothing that multiplies them by a weight reads them"
 
 @dataclass(frozen=True)
 class Group:
-    """Channels of the same layers, each of which may go alone.
+    """Channels of the same layers; each channel may go alone.
 
     Attributes:
         name: Of the first layer that makes them.
-        layers: Names of all layers that make or carry them.
+        layers: Names of all layers that make, carry or read them.
         units: Root label of each channel, int64 (n,).
         width: Positions of a channel in the layer that makes it: 1, or more where some go together (heads).
         ends: Where they are multiplied by a weight.
