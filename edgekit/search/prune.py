@@ -224,7 +224,8 @@ def _objection(proof: Proof, request: PruneRequest) -> str:
         return f"{quality.name} drops by {quality.drop:.4g}, more than {max_drop:.4g}"
     if latency.slower and latency.speedup is not None:
         return f"slower than the original ({latency.speedup:.2f}x as fast)"
-    if request.latency is not None and latency.ci95 is not None and latency.ci95[1] < request.latency:
+    slow = request.latency is not None and latency.ci95 is not None and latency.ci95[1] < request.latency
+    if slow and latency.speedup is not None:
         return f"only {latency.speedup:.2f}x as fast when measured again, and {request.latency}x was asked for"
     return "" if proof.size_after < proof.size_before else "not smaller than the original"
 
