@@ -258,7 +258,8 @@ def _damages(
     """What is lost at every allowed count, one array a group."""
     counts = [allowed_counts(len(g), g.width, g.step(wish.round_to)) for g in plan.groups]
     if wish.allocation != "sensitivity" or split is None:
-        scale = [len(g) if wish.importance in ("l1", "l2", "bn-scale") else 1 for g in plan.groups]
+        # sizes of weights say how channels of a group compare, not groups: on average each position counts alike
+        scale = [len(g) * g.width if wish.importance in ("l1", "l2", "bn-scale") else 1 for g in plan.groups]
         return [o.damage[c] * s for o, c, s in zip(plan.orders, counts, scale, strict=True)]
     at = [levels(c, len(g)) for c, g in zip(counts, plan.groups, strict=True)]
     samples = affordable_samples(plan.cost.total(np.zeros(len(plan.groups))), sum(map(len, at)))
