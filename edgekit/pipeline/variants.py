@@ -23,14 +23,21 @@ def compress(work: Workspace, variant: str) -> list[dict[str, Any]]:
     for index, config in enumerate(configs):
         name, out = f"{variant}.{index}", work.stage(variant, index, len(configs))
         if TECHNIQUES[name_of(config)].stage == "torch":
-            link = work.link(variant, index)
-            done.append(_train(work, name, config, place, link))
+            first = _first_alike(work, variant, index)
+            link = work.link(first, index)
+            done.append(_train(work, f"{first}.{index}", config, place, link))
             export_link(work, name, link, out)
             place = link
         else:
             done.append(_apply(work, name, config, model, out))
         model = out
     return done
+
+
+def _first_alike(work: Workspace, variant: str, index: int) -> str:
+    """The first variant that begins with the same steps up to this one: what it trained is trained once."""
+    steps = work.recipe.variants[variant][: index + 1]
+    return next(name for name, others in work.recipe.variants.items() if others[: index + 1] == steps)
 
 
 def _train(work: Workspace, name: str, config: StepConfig, place: Path, out: Path) -> dict[str, Any]:

@@ -13,14 +13,12 @@ def further_lines(report: Mapping[str, Any]) -> list[str]:
     """One line for the baseline, one for each model that has more to tell, one for each step that changed nothing."""
     also = (line for model in report["models"] for line in _also(model))
     writing = (line for model in report["models"] for line in _writing(model))
-    return [
-        *_cuts(report),
-        *_in_torch(report),
-        *_baseline(report),
-        *also,
-        *writing,
-        *(f"- {r}" for r in why_unchanged(report)),
-    ]
+    return [*base_lines(report), *also, *writing, *(f"- {r}" for r in why_unchanged(report))]
+
+
+def base_lines(report: Mapping[str, Any]) -> list[str]:
+    """What was cut off the base, how it compares with torch, and what it has to beat."""
+    return [*_cuts(report), *_in_torch(report), *_baseline(report)]
 
 
 def lost(model: Mapping[str, Any]) -> str:

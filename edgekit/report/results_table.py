@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgekit.report.comparison import compare, percent_or_value
-from edgekit.report.text import data_of
+from edgekit.report.further import base_lines
+from edgekit.report.text import model_of
 
 COLUMNS = (
     "model",
@@ -55,13 +56,14 @@ def results_table(runs: Sequence[RecipeRun], made_by: str) -> str:
 
 
 def _section(run: RecipeRun) -> list[str]:
-    report, recipe = run.report, run.report["recipe"]
+    report = run.report
     first = report["models"][0]["bench"][0]
-    minutes = f"{run.training_seconds / 60:.1f} min" if run.training_seconds >= 60 else f"{run.training_seconds:.0f} s"
+    took = f"{run.training_seconds / 60:.1f} min" if run.training_seconds >= 60 else f"{run.training_seconds:.0f} s"
+    trained = f" in {took}" if report["training"].get("history") else ""
     lines = [
         f"## {report['name']}",
         "",
-        f"`{run.command}`, {run.date}: {recipe['family']}/{recipe['size']} on {data_of(recipe)}, trained in {minutes}; "
+        f"`{run.command}`, {run.date}: {model_of(report)}{trained}; "
         f"{first['provider']}, batch {first['batch']}, {first['threads']} threads of {report['machine']['cpu']}",
         "",
         "| " + " | ".join(COLUMNS) + " |",
@@ -72,7 +74,8 @@ def _section(run: RecipeRun) -> list[str]:
         name, _, metric, drop, size, smaller, latency, faster, notes = compared[model["name"]].cells
         cells = (name, metric, drop, _further(model), size, smaller, latency, faster, notes.replace("|", "/"))
         lines.append("| " + " | ".join(f"**{c}**" if compared[name].best and c else c for c in cells) + " |")
-    return lines
+    beside = base_lines(report)
+    return [*lines, "", *beside] if beside else lines
 
 
 def _further(model: Mapping[str, Any]) -> str:
@@ -80,4 +83,7 @@ def _further(model: Mapping[str, Any]) -> str:
     quality = model["metric"]["test"]
     drift = quality.get("drift") if model["name"] != "base" else None
     found = [*quality.get("also", {}).values(), *([drift, *drift.get("also", {}).values()] if drift else [])]
-    return ", ".join(f"{m['name']} {percent_or_value(m['value'], m['unit'])}" for m in found)
+    said = [f"{m['name']} {percent_or_value(m['value'], m['unit'])}" for m in found]
+    if writing := model.get("generation"):
+        said.append(f"{writing['tokens_per_second']:.1f} tokens/s")
+    return ", ".join(said)

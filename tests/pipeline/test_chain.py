@@ -90,6 +90,8 @@ def test_finished_links_are_reused_and_later_ones_done_anew(
     assert ran() == []
     monkeypatch.setattr(FitModule, "training_step", lambda *args: pytest.fail("it trained again"))
     assert ran("variants.half-int8.1.calibration.samples=32") == ["half-int8.1", "half-int8.metric", "bench", "report"]
+    same = "{prune: channels, macs: 2, round_to: 2, finetune: {epochs: 2, learning_rate: 5e-3}}"
+    assert "half.0" not in ran(f"variants.half=[{same}]")  # another variant that begins alike
 
 
 def test_an_interrupted_fine_tuning_goes_on(
