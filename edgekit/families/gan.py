@@ -108,6 +108,7 @@ GAN = Family(
         "pico": {"latent": 16, "width": 8},
         "small": {"latent": 64, "width": 48},
         "base": {"latent": 100, "width": 64},
+        "slim": {"latent": 64, "width": 24},
     },
     build=build_generator,
     inputs=latent_input,

@@ -110,10 +110,10 @@ def keep_answers(
         place: Directory; the answers of each teacher and data get one of their own in it.
         fingerprint: Of the data.
         mirrored: Whether to ask about mirrored pictures too.
-        most_bytes: Of all answers; where they are more, nothing is kept.
+        most_bytes: Of all answers.
 
     Returns:
-        The answers; None where they are too large to keep.
+        The answers; None where they are more than that.
 
     Raises:
         CompressError: if the teacher gives a number that is not finite; the message names the sample.

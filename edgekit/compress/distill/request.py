@@ -21,6 +21,7 @@ from edgekit.data import DataSet, resolve_source
 from edgekit.errors import CompressError, unknown
 from edgekit.families import FAMILIES
 from edgekit.files import digest
+from edgekit.load import adapted
 from edgekit.tasks import Metric
 from edgekit.training.checkpoint import TrainedModel, read_config
 from edgekit.training.config import TrainConfig
@@ -134,7 +135,7 @@ def _student(config: DistillConfig, first: TrainedModel | OnnxTeacher, data: Dat
         return new_student(config.family, config.size or "small", data)
     if isinstance(first, OnnxTeacher):
         raise CompressError("layers: can be taken from a torch model only, and the teacher is an ONNX file")
-    start = with_blocks(first, config.layers)
+    start = with_blocks(adapted(first, data, trains=False), config.layers)
     splits = {name: replace(s, arrays=s.matched(start.inputs).arrays) for name, s in data.splits.items()}
     return Student(start.card, start, replace(data, inputs=start.inputs, splits=splits))
 
@@ -144,5 +145,7 @@ def _explain(detail: Any, config: Any) -> str:
     place = ".".join(str(part) for part in detail["loc"] if " " not in str(part))  # but for branches of unions
     if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
         return unknown(f"option of {_VERB}", place, [n for n in config.model_fields if n != _VERB])
+    if detail["type"] == "extra_forbidden" and detail["loc"][:-1] == ("train",):
+        return unknown("training option", str(detail["loc"][-1]), TrainConfig.model_fields)
     said = detail["msg"].removeprefix("Value error, ")
     return f"{place}: {said}, got {detail['input']!r}" if detail["type"] != "value_error" else said

@@ -195,6 +195,10 @@ def test_the_command(cli: Callable[..., Answer], pico_cnn: Path, pico_onnx: Path
             ("--student", "mlp:pico", "--set", "temprature=2"),
             "unknown option of distill 'temprature'; did you mean 'temp",
         ),
+        (
+            ("--student", "mlp:pico", "--set", "train.epoch=2"),
+            "unknown training option 'epoch'; did you mean 'epochs'?",
+        ),
         (("--layers", "0"), "layers: cnn has no blocks with attention to choose from"),
         (("--student", "mlp:pico", "--weight", "0.5", "--method", "outputs"), "`distill: outputs` is for regression,"),
     ],
