@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgekit.compress import TECHNIQUES
+from edgekit.compress.distill.spots import blocks_of
 from edgekit.data.digits import fingerprint, load
 from edgekit.errors import CompressError, RecipeError
 from edgekit.pipeline import run_recipe
@@ -178,6 +179,16 @@ def test_the_command(cli: Callable[..., Answer], pico_cnn: Path, pico_onnx: Path
     assert answer.out.startswith(f"{tmp_path / 'b'}: top1 0.")
     assert answer.out.strip().endswith("on validation data, against labels")
     assert json.loads((tmp_path / "b" / "config.json").read_text())["train"]["augment"]["flip"] is True
+
+
+def test_blocks_of_a_teacher_by_the_command(cli: Callable[..., Answer], tmp_path: Path) -> None:
+    short = ("--data", "digits", "--epochs", 1, "--batch-size", 128)
+    assert cli("train", "vit", "--size", "pico", *short, "--out", tmp_path / "vit", "-q").code == 0
+    asked = ("--teacher", tmp_path / "vit", "--layers", "1", "--also", "transformer")
+    answer = cli("distill", *asked, *short, "--out", tmp_path / "one", "--json")
+    assert answer.code == 0, answer.err
+    assert answer.json()["card"]["edits"]["size"] == {"depth": 1}
+    assert len(blocks_of(load_checkpoint(tmp_path / "one").module) or ()) == 1
 
 
 @pytest.mark.parametrize(
