@@ -41,10 +41,8 @@ def open_teachers(names: Sequence[str], data: DataSet, base: Base | None, builde
 
 def open_teacher(name: str, data: DataSet, base: Base | None, builder: Builder | None = None) -> Teacher:
     """One teacher; see `open_teachers`."""
-    if name == BASE:
-        if base is None:
-            raise CompressError("teacher: base is the model that a recipe starts from, and here is none; name one")
-        return _checked_torch(base(), "base", data)
+    if name == BASE and base is not None:  # without a recipe it is a directory like any other
+        return _checked_torch(base(), name, data)
     model = open_source(name, builder)
     return _checked_torch(model, name, data) if isinstance(model, TrainedModel) else _checked_onnx(model, data)
 
@@ -56,9 +54,7 @@ def open_source(name: str, builder: Builder | None = None) -> TrainedModel | Onn
         ModelError: if it is not there, or damaged.
     """
     if not Path(name).exists():
-        raise ModelError(
-            f"teacher {name} is not there; give base, a checkpoint or Hugging Face directory, or an .onnx file"
-        )
+        raise ModelError(f"teacher {name} is not there; give a checkpoint or Hugging Face directory, or an .onnx file")
     source = recognise(name)
     if source.onnx is not None:
         return OnnxTeacher(Path(source.onnx), name)

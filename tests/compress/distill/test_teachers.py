@@ -185,10 +185,18 @@ def test_an_onnx_file_of_other_classes_is_refused(pico_onnx: Path, digits: DataS
 
 
 def test_what_is_not_there_is_no_teacher(digits: DataSet, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"teacher .*nowhere.onnx is not there; give base, a checkpoint or"):
+    with pytest.raises(ModelError, match=r"teacher .*nowhere.onnx is not there; give a checkpoint or"):
         open_teachers([str(tmp_path / "nowhere.onnx")], digits, None)
-    with pytest.raises(CompressError, match=r"^teacher: base is the model that a recipe starts from, and here is none"):
+    with pytest.raises(ModelError, match=r"^teacher base is not there; give a checkpoint"):
         open_teachers(["base"], digits, None)
+
+
+def test_without_a_recipe_base_is_a_directory(
+    pico_cnn: Path, digits: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "base").symlink_to(pico_cnn)
+    monkeypatch.chdir(tmp_path)
+    assert open_teachers(["base"], digits, None).name == "base"
 
 
 def test_other_names_of_classes_are_told(pico_cnn: Path, digits: DataSet, capsys: pytest.CaptureFixture[str]) -> None:

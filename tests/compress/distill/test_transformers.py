@@ -174,7 +174,9 @@ def test_pairs_of_layers_may_be_named(pico_cnn: Path) -> None:
     last = next(name for name, m in reversed(list(cnn.named_modules())) if isinstance(m, nn.Linear))
     with pytest.raises(CompressError, match=rf"^pairs: {names[0]} gives .* and {last} gives 10, which cannot be"):
         LOSSES["features"].make(TeachingConfig(pairs={names[0]: last}), pair)
-    with pytest.raises(CompressError, match=r"^`features` looks inside the teacher, and the teacher gives its outputs"):
+    with pytest.raises(
+        CompressError, match=r"^`features` looks inside the teacher, and of the teacher only the outputs"
+    ):
         LOSSES["features"].make(TeachingConfig(), replace(pair, teacher=None))
 
 
