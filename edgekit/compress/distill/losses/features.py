@@ -64,8 +64,8 @@ def _make(options: TeachingConfig, pair: Pair) -> Term:
 
     if pair.teacher is None:
         raise CompressError(
-            f"`features` looks inside the teacher, and of {pair.teacher_name} only the outputs can be had; leave it out, "
-            "or give one teacher that is a checkpoint or Hugging Face directory"
+            f"`features` looks inside the teacher, and of {pair.teacher_name} only the outputs can be had; leave it "
+            "out, or give one teacher that is a checkpoint or Hugging Face directory"
         )
     spots = _given(options.pairs, pair, pair.teacher) if options.pairs else _matching(pair, pair.teacher)
     shapes = [
