@@ -242,8 +242,10 @@ class Recipe(_Part):
             refused = FAMILIES[family].refuses if family else {}
             if name in refused:
                 yield index, f"family {family!r} refuses `{name}`: {refused[name]}"
-            if self.model and self.model.onnx and TECHNIQUES[name].stage == "torch":
+            if TECHNIQUES[name].stage == "torch" and self.model and self.model.onnx:
                 yield index, f"`{name}` needs the torch model, and an ONNX file is loaded; leave it out"
+            if TECHNIQUES[name].stage == "torch" and self.export.cuts:
+                yield index, f"`{name}` trains the whole model, and `export` cuts some of it off; leave one of them out"
             yield from ((index, f"`{name}`: {said}") for said in step.objections(family, names[:index]))
             family = step.becomes or family
         yield from misplaced(names)

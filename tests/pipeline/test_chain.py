@@ -28,6 +28,8 @@ variants:
   half-int8:
     - {prune: channels, macs: 2, round_to: 2, finetune: {epochs: 2, learning_rate: 5e-3}}
     - {quantize: static, calibration: {samples: 64, method: minmax}}
+  half:
+    - {prune: channels, macs: 2, round_to: 2, finetune: {epochs: 2, learning_rate: 5e-3}}
 bench: {min_seconds: 0.05, threads: 1}
 report: {pictures: false}
 """
@@ -69,6 +71,8 @@ def test_the_report_shows_the_chain(chained: tuple[Path, Report]) -> None:
         ("half-int8", "prune: channels"),
         ("half-int8", "… fine-tuned"),
         ("half-int8", "quantize: static"),
+        ("half", "prune: channels"),
+        ("half", "… fine-tuned"),
     ]
     assert lines[0][-1] == "96.9 k"
     assert lines[1][3:] == ("", "", "", "")
@@ -76,6 +80,15 @@ def test_the_report_shows_the_chain(chained: tuple[Path, Report]) -> None:
         text = (recipe.parent / "out" / name).read_text()
         assert "Link by link" in text
         assert "… fine-tuned" in text
+
+
+def test_variants_that_begin_alike_train_once(chained: tuple[Path, Report]) -> None:
+    recipe, report = chained
+    assert [s.name for s in report.steps if "half" in s.name and s.name.endswith(".0")] == ["half-int8.0"] * 2
+    assert [s.reused for s in report.steps if s.name == "half-int8.0"] == [False, True]
+    assert not (recipe.parent / "out" / "work" / "half.0").exists()
+    chain, alone = report.models[1], report.models[2]
+    assert chain.steps[0]["metric"]["test"]["value"] == alone.metric["test"]["value"]
 
 
 def test_finished_links_are_reused_and_later_ones_done_anew(

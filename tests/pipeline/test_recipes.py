@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from edgekit.data.text.corpus import Corpus
 from edgekit.data.text.source import CORPORA, text_source
 from edgekit.errors import DataError
 from edgekit.pipeline import run_recipe
-from edgekit.recipe import list_recipes, load_recipe
+from edgekit.recipe import Recipe, list_recipes, load_recipe
 from tests.load.language_models import save_model
 
 QUICK = ["size=pico", "train.epochs=1", "train.batch_size=256", "bench.min_seconds=0.02", "bench.batch=[1]"]
@@ -74,6 +74,18 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def _pico_pruning(recipe: Recipe) -> Iterator[str]:
+    """Settings that fit pruning to layers of a few channels, and to two blocks."""
+    usual = {"round_to": 1, "left": 1, "macs": 1.3, "parameters": 1.3, "ratio": 0.5}
+    for name, steps in recipe.variants.items():
+        for index, step in enumerate(steps):
+            if not hasattr(step, "finetune"):
+                continue
+            said = {k: v for k, v in usual.items() if k in step.model_fields_set or k == "round_to"}
+            yield from (f"variants.{name}.{index}.{k}={v}" for k, v in said.items() if k in type(step).model_fields)
+            yield f"variants.{name}.{index}.finetune.epochs=1"
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("slices", "foreign")
 @pytest.mark.parametrize("name", list_recipes())
@@ -83,7 +95,7 @@ def test_every_recipe_runs_at_pico_size(name: str, tmp_path: Path) -> None:
     _require(recipe.data if isinstance(recipe.data, str) else recipe.data.title)
     quick = QUICK if recipe.family else [*QUICK[1:], "data.length=64"]
     quick = SHORT if name == "fortunes-smollm2" else quick
-    report = run_recipe(load_recipe(path, quick), tmp_path / "out")
+    report = run_recipe(load_recipe(path, [*quick, *_pico_pruning(recipe)]), tmp_path / "out")
     assert [m.name for m in report.models] == ["base", *recipe.variants]
     assert all(m.size_bytes > 0 for m in report.models)
     assert {p.name for p in (tmp_path / "out").glob("re*")} == {"results.json", "report.md", "report.html"}

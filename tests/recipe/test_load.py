@@ -195,6 +195,12 @@ def test_steps_on_the_torch_model_need_one(refused: Callable[..., list[str]]) ->
     ]
 
 
+def test_a_model_that_is_cut_in_its_export_is_not_trained_on(refused: Callable[..., list[str]]) -> None:
+    text = "name: a\nfamily: gpt\ndata: fortunes\nexport: {max_length: 8}\n"
+    (line,) = refused(text + f"variants:\n  a: [{PRUNE}]\n")
+    assert line.startswith("r.yaml:6: variants.a[0]: `prune: channels` trains the whole model, and `export` cuts some")
+
+
 def test_a_family_without_heads_refuses_to_lose_some(refused: Callable[..., list[str]]) -> None:
     steps = "[{prune: heads, ratio: 0.5}, {prune: layers, left: 1}]"
     heads, layers = refused(GOOD + f"variants:\n  a: {steps}\n")
