@@ -36,7 +36,8 @@ def saliency(model: TrainedModel, groups: Sequence[Group], how: Importance, spli
         seed: Of "random".
 
     Returns:
-        float64 (channels,) a group. Norms are divided by their mean over the group, for layers differ in scale.
+        float64 (channels,) a group, divided by their mean over the group: layers differ in scale, and raw gradients
+        would empty the last ones.
 
     Raises:
         CompressError: if the task has no loss for these samples.
@@ -46,7 +47,7 @@ def saliency(model: TrainedModel, groups: Sequence[Group], how: Importance, spli
         return [rng.random(group.count) for group in groups]
     if how in OF_DATA:
         found = gradients(model, groups, split, squared=how == "hessian")
-        return [_sum(found, group) for group in groups]
+        return [_normed(_sum(found, group)) for group in groups]
     return [_normed(_weights(model.module, group, how)) for group in groups]
 
 
