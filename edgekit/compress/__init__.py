@@ -2,7 +2,7 @@
 
 from edgekit.compress.distill import distil
 from edgekit.compress.prune import channels, heads, layers, magnitude, nm, onnx_channels
-from edgekit.compress.quantize import dynamic, half, int4, static, weights
+from edgekit.compress.quantize import aware, dynamic, half, int4, static, weights
 from edgekit.compress.technique import (
     TECHNIQUES,
     ExcludedNode,
@@ -25,6 +25,7 @@ __all__ = [
     "Target",
     "Technique",
     "TorchStep",
+    "aware",
     "channels",
     "distil",
     "dynamic",

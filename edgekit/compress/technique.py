@@ -107,6 +107,8 @@ class TorchStep:
         train: How that one was trained; what a step's `finetune` does not say is taken from here.
         work: Directory for what a step wants to find again when it is interrupted.
         speedup: A model -> how many times as fast its exported file runs as that of `model`.
+        target: Where the result will run.
+        opset: That it will be exported at; None for the default.
     """
 
     model: TrainedModel
@@ -120,6 +122,8 @@ class TorchStep:
     train: TrainConfig
     work: Path
     speedup: Callable[[TrainedModel], float]
+    target: Target = "cpu"
+    opset: int | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,7 @@ class Technique:
         paper: Where it comes from.
         needs_calibration: Whether it observes activations on calibration data.
         not_after: Techniques that must not stand before it in a variant, by name or by kind, each with the reason.
+        closes: Why nothing can come after it in a variant; "" where something can.
     """
 
     kind: str
@@ -166,6 +171,7 @@ class Technique:
     paper: str
     needs_calibration: bool = False
     not_after: Mapping[str, str] = field(default_factory=dict)
+    closes: str = ""
 
     @property
     def name(self) -> str:
@@ -196,6 +202,8 @@ def misplaced(names: Sequence[str]) -> list[tuple[int, str]]:
 def _objections(step: Technique, before: Sequence[Technique]) -> Iterator[str]:
     """Why a step cannot come after these."""
     for earlier in before:
+        if earlier.closes:
+            yield f"`{step.name}` cannot follow `{earlier.name}`: {earlier.closes}"
         if step.stage == "torch" and earlier.stage == "onnx":
             yield (
                 f"`{step.name}` trains the torch model and cannot follow `{earlier.name}`, which works on the exported "
@@ -218,13 +226,14 @@ def technique(
     paper: str,
     needs_calibration: bool = False,
     not_after: Mapping[str, str] | None = None,
+    closes: str = "",
 ) -> Callable[[F], F]:
     """Register a function as the technique of its config; its verb and method are the config's first field."""
     kind, first = next(iter(config.model_fields.items()))
 
     def register(function: F) -> F:
         names = (kind, str(first.default))
-        made = Technique(*names, stage, config, function, summary, paper, needs_calibration, not_after or {})
+        made = Technique(*names, stage, config, function, summary, paper, needs_calibration, not_after or {}, closes)
         TECHNIQUES[made.name] = made
         return function
 

@@ -46,7 +46,7 @@ def rewrite_onnx(
     values = parse_fix(fix)
     if values:
         model = fix_inputs(model, values)
-    model = _converted(model, _wanted_opset(model, opset, ceiling.opset, target_ort))
+    model = convert_opset(model, _wanted_opset(model, opset, ceiling.opset, target_ort))
     model.ir_version = min(model.ir_version, ceiling.ir_version)
     with replacing(out) as temporary:
         save(model, temporary)
@@ -100,7 +100,12 @@ def _wanted_opset(model: onnx.ModelProto, opset: int | None, highest: int, targe
     return wanted
 
 
-def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+def convert_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """The model at another opset; its metadata stays.
+
+    Raises:
+        ExportError: if it cannot be converted.
+    """
     import onnx
 
     if opset_of(model) == opset:

@@ -117,5 +117,6 @@ GAN = Family(
         **NO_HEADS,
         **NO_BLOCKS,
         "quantize: dynamic": "ONNX Runtime has no dynamic kernel of transposed convolutions; use `quantize: weights`",
+        "quantize: aware": "the exported generator is trained without its discriminator then; use `quantize: static`",
     },
 )

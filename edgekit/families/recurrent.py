@@ -30,6 +30,10 @@ STATIC_KNOWS_NONE = (
     "ONNX Runtime has no static int8 kernel for recurrent layers, so that only the last matrix would change; "
     "use `quantize: weights` or `quantize: auto`"
 )
+AWARE_KNOWS_NONE = (
+    "ONNX Runtime has no static int8 kernel for recurrent layers, so there is nothing to train for; "
+    "use `quantize: weights` or `quantize: auto`"
+)
 
 
 def recurrent_family(kind: str, summary: str, paper: str, refuses: Mapping[str, str]) -> Family:
@@ -55,7 +59,7 @@ def recurrent_family(kind: str, summary: str, paper: str, refuses: Mapping[str, 
                 behind_task=True,
             )
         },
-        refuses={"quantize: static": STATIC_KNOWS_NONE, **NO_HEADS, **NO_BLOCKS, **refuses},
+        refuses={"quantize: static": STATIC_KNOWS_NONE, "quantize: aware": AWARE_KNOWS_NONE, **NO_HEADS, **NO_BLOCKS, **refuses},
     )
 
 

@@ -21,6 +21,7 @@ from edgekit.load.language import GGUF, find_head
 from edgekit.load.mapping import WeightMapping
 from edgekit.load.pretrained import is_hugging_face
 from edgekit.load.text_classifier import build_text_classifier, load_text_classifier
+from edgekit.load.trained_graph import build_graph
 from edgekit.load.weights import SUFFIXES
 from edgekit.specs import TensorSpec
 from edgekit.tasks import TASKS
@@ -236,6 +237,8 @@ def open_checkpoint(directory: Path, builder: Builder | None = None) -> TrainedM
     """
     card = read_config(directory)["card"]
     architecture, edits = card.get("architecture") or {}, card.get("edits", {})
+    if "graph" in architecture:
+        return load_checkpoint(directory, build_graph(directory, architecture["graph"]))
     if "hf" in architecture:
         build = build_text_classifier if architecture.get("text") else build_hugging_face
         module = apply_edits(_with_head(build(architecture["hf"]), architecture), edits)

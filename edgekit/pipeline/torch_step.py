@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.compress import TorchStep
+from edgekit.compress import Target, TorchStep
 from edgekit.data import DataSet
 from edgekit.load import Builder, open_checkpoint
 from edgekit.load.builder import users_code
@@ -30,6 +30,8 @@ class TorchWork:
         work: Directory for what is between.
         threads: That latency is measured with.
         builder: The user's code that built the model; None for others.
+        target: Where the result will run.
+        opset: That it will be exported at; None for the default.
     """
 
     checkpoint: Path
@@ -42,6 +44,8 @@ class TorchWork:
     work: Path
     threads: int | None = None
     builder: Builder | None = None
+    target: Target = "cpu"
+    opset: int | None = None
 
     def step(self) -> TorchStep:
         """What the technique gets."""
@@ -57,6 +61,8 @@ class TorchWork:
             train=self.train,
             work=self.work,
             speedup=self._speedup,
+            target=self.target,
+            opset=self.opset,
         )
 
     def _open(self, place: Path) -> TrainedModel:

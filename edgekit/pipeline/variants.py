@@ -62,6 +62,8 @@ def _train(work: Workspace, name: str, config: StepConfig, place: Path, out: Pat
             work=out.parent,
             threads=recipe.bench.threads,
             builder=recipe.model.code() if recipe.model else None,
+            target=recipe.target,
+            opset=recipe.export.opset,
         )
         result = method.apply(config, prepared.step())
         told = {k: v for k, v in read_config(out).items() if k in ("validation", "history")}
@@ -73,6 +75,7 @@ def _train(work: Workspace, name: str, config: StepConfig, place: Path, out: Pat
         name_of(config),
         config.model_dump(mode="json", exclude_defaults=True),
         recipe.train.as_key(),
+        [recipe.target, recipe.export.opset],
         work.fingerprint,
         versions("torch", "lightning", "torch-pruning"),
         *(fingerprint(recognise(path)) for path in config.reads if Path(path).exists()),

@@ -287,9 +287,13 @@ def place_finite(
 
 def _unchanged(step: OnnxStep, left: tuple[ExcludedNode, ...]) -> StepResult:
     copy_model(step.model, step.out)
+    return StepResult(False, nothing_to_quantise(left), left)
+
+
+def nothing_to_quantise(left: tuple[ExcludedNode, ...]) -> str:
+    """Why a model stays as it is."""
     why = "; ".join(sorted({n.reason for n in left}))
-    reason = "no Conv, Gemm or MatMul with a float32 weight can run in int8" + (f" ({why})" if why else "")
-    return StepResult(False, reason, left)
+    return "no Conv, Gemm or MatMul with a float32 weight can run in int8" + (f" ({why})" if why else "")
 
 
 def _details(plan: Plan, config: StaticConfig) -> dict[str, Any]:
