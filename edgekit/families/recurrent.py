@@ -59,7 +59,13 @@ def recurrent_family(kind: str, summary: str, paper: str, refuses: Mapping[str, 
                 behind_task=True,
             )
         },
-        refuses={"quantize: static": STATIC_KNOWS_NONE, "quantize: aware": AWARE_KNOWS_NONE, **NO_HEADS, **NO_BLOCKS, **refuses},
+        refuses={
+            "quantize: static": STATIC_KNOWS_NONE,
+            "quantize: aware": AWARE_KNOWS_NONE,
+            **NO_HEADS,
+            **NO_BLOCKS,
+            **refuses,
+        },
     )
 
 

@@ -33,8 +33,9 @@ def step_name(value: Any) -> str:
     """The technique that a step asks for, such as "quantize: static"; tells the union which config to use."""
     if isinstance(value, StepConfig):
         return name_of(value)
-    kinds = [k for k in _KINDS if isinstance(value, dict) and k in value]
-    return f"{kinds[0]}: {value[kinds[0]]}" if len(kinds) == 1 else ""
+    said = [f"{k}: {value[k]}" for k in _KINDS if isinstance(value, dict) and k in value]
+    names = [name for name in said if name in TECHNIQUES] or said  # `distill: true` is an option of another step
+    return names[0] if len(names) == 1 else ""
 
 
 _UNION: Any = functools.reduce(operator.or_, (Annotated[t.config, Tag(name)] for name, t in TECHNIQUES.items()))
