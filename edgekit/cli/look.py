@@ -143,8 +143,8 @@ def _table(what: str, rows: list[dict[str, Any]]) -> Table:
     from rich.text import Text  # names of packages hold brackets, which are no markup
 
     table = Table(title=what, title_justify="left")
-    for column in rows[0] if rows else ():
-        table.add_column(column, overflow="fold")
+    for number, column in enumerate(rows[0] if rows else ()):
+        table.add_column(column, overflow="fold", no_wrap=number == 0)  # the name is there to be copied
     for row in rows:
         table.add_row(*("yes" if v is True else "no" if v is False else Text(str(v)) for v in row.values()))
     return table

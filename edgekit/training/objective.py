@@ -4,41 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from edgekit.training.augment import Mixture
+from edgekit.training.seen import Seen, Spot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-@dataclass(frozen=True)
-class Spot:
-    """A place in a module that is looked at.
-
-    Attributes:
-        layer: Name of a module inside it.
-        entering: Whether what goes in counts, rather than what comes out.
-    """
-
-    layer: str
-    entering: bool = False
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a model gave for a batch.
-
-    Attributes:
-        outputs: Its outputs, in their order.
-        spots: What passed the places that were looked at.
-    """
-
-    outputs: list[Tensor]
-    spots: Mapping[Spot, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from edgekit.training.teaching import TaughtConfig, TeachingConfig
 
 if TYPE_CHECKING:
     from edgekit.compress.distill.objective import Ask
-    from edgekit.training.objective import LearningBatch, Objective, Seen, Spot
+    from edgekit.training.objective import LearningBatch, Objective
+    from edgekit.training.seen import Seen, Spot
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Lesson:
             )
 
     def _kept(self, model: TrainedModel, data: DataSet, config: TrainConfig) -> Ask | None:
-        from edgekit.training.objective import Seen
+        from edgekit.training.seen import Seen
 
         answers = keep_answers(
             self.teacher,

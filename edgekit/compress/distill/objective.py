@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.compress.distill.losses import Term
-from edgekit.training.objective import LearningBatch, Objective, Seen
+from edgekit.training.objective import LearningBatch, Objective
+from edgekit.training.seen import Seen
 
 Ask = Callable[[LearningBatch], Seen]
 

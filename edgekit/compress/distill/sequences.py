@@ -23,7 +23,7 @@ from edgekit.specs import TensorSpec
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from edgekit.training.objective import Seen, Spot
+    from edgekit.training.seen import Seen, Spot
 
 TASK = "language-modelling"
 
@@ -65,7 +65,7 @@ class Writer:
         """Ids int64 (n, length) -> ids of the same shape, as floats; the same for the same texts."""
         import torch
 
-        from edgekit.training.objective import Seen
+        from edgekit.training.seen import Seen
 
         (ids,) = inputs
         kept = max(1, round(self.prompt * ids.shape[1]))

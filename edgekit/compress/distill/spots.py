@@ -11,7 +11,7 @@ from edgekit.errors import CompressError, unknown
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from edgekit.training.objective import Spot
+    from edgekit.training.seen import Spot
 
 # Names of the projections to queries and keys, in our families and in those of Hugging Face.
 _QUERIES_KEYS = (("query", "key"), ("q_lin", "k_lin"), ("q_proj", "k_proj"))
@@ -69,7 +69,7 @@ def penultimate(module: nn.Module, inputs: Sequence[Tensor], who: str) -> Spot:
     Raises:
         CompressError: if it has none.
     """
-    from edgekit.training.objective import Spot
+    from edgekit.training.seen import Spot
 
     matrices = [p.layer for p in passed_by(module, inputs) if p.linear]
     if not matrices:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from edgekit.ort import Session
-    from edgekit.training.objective import Seen, Spot
+    from edgekit.training.seen import Seen, Spot
 
 _CACHE = "cache"
 
@@ -118,7 +118,7 @@ class OnnxTeacher:
         """See `Teacher`; it shows no spots."""
         import torch
 
-        from edgekit.training.objective import Seen
+        from edgekit.training.seen import Seen
 
         if spots:
             raise CompressError(f"{self.name} is an ONNX file and shows its outputs only; use `distill: logits`")
@@ -175,7 +175,7 @@ class Ensemble:
 
     def look(self, inputs: Sequence[Tensor], spots: Sequence[Spot] = ()) -> Seen:
         """See `Teacher`; it shows no spots."""
-        from edgekit.training.objective import Seen
+        from edgekit.training.seen import Seen
 
         answers = [m.look(inputs, spots).outputs for m in self.members]
         return Seen([self._mean(list(each)) for each in zip(*answers, strict=True)])

@@ -20,7 +20,8 @@ from edgekit.compress.distill.losses.relation import angle_loss, distance_loss
 from edgekit.compress.distill.losses.transformer import attention_loss, attention_scores, evenly
 from edgekit.specs import Array
 from edgekit.training.augment import Mixture
-from edgekit.training.objective import LearningBatch, Seen
+from edgekit.training.objective import LearningBatch
+from edgekit.training.seen import Seen
 from edgekit.training.teaching import LOSS_NAMES, TAKES, TeachingConfig
 
 RNG = np.random.default_rng(7)

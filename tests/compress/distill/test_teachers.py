@@ -23,7 +23,7 @@ from edgekit.errors import CompressError, ModelError
 from edgekit.graph.fix import fix_inputs
 from edgekit.specs import TensorSpec
 from edgekit.training.checkpoint import TrainedModel, load_checkpoint
-from edgekit.training.objective import Seen, Spot
+from edgekit.training.seen import Seen, Spot
 
 
 class Counting:

@@ -15,7 +15,8 @@ from edgekit.training.teaching import TeachingConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from edgekit.training.objective import LearningBatch, Seen
+    from edgekit.training.objective import LearningBatch
+    from edgekit.training.seen import Seen
 
 _FAR = 1e4  # below every other logit by so much that its probability is 0
 _INSTEAD = {

@@ -15,7 +15,8 @@ from edgekit.training.teaching import TeachingConfig
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from edgekit.training.objective import LearningBatch, Seen, Spot
+    from edgekit.training.objective import LearningBatch
+    from edgekit.training.seen import Seen, Spot
 
 
 def feature_loss(student: Tensor, teacher: Tensor, there: Tensor | None = None) -> Tensor:
@@ -94,7 +95,7 @@ def _compare(
 
 
 def _given(pairs: Mapping[str, str], pair: Pair, teacher: nn.Module) -> list[tuple[Spot, Spot]]:
-    from edgekit.training.objective import Spot
+    from edgekit.training.seen import Spot
 
     return [
         (
@@ -107,7 +108,7 @@ def _given(pairs: Mapping[str, str], pair: Pair, teacher: nn.Module) -> list[tup
 
 def _matching(pair: Pair, teacher: nn.Module) -> list[tuple[Spot, Spot]]:
     """The last maps of each size that both have; else the last vectors of steps; else what enters the last layer."""
-    from edgekit.training.objective import Spot
+    from edgekit.training.seen import Spot
 
     ours, theirs = feature_maps(pair.student, pair.student_inputs), feature_maps(teacher, pair.teacher_inputs)
     common = [size for size in ours if size in theirs]

@@ -15,7 +15,8 @@ from edgekit.training.teaching import TeachingConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from edgekit.training.objective import LearningBatch, Seen
+    from edgekit.training.objective import LearningBatch
+    from edgekit.training.seen import Seen
 
 OF_TEXT = ("language-modelling", "masked-language-modelling", "sequence-to-sequence")
 OF_CLASSES = ("classification", "step-classification", *OF_TEXT)

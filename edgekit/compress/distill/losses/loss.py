@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgekit.training.objective import Seen, Spot
+from edgekit.training.seen import Seen, Spot
 from edgekit.training.teaching import TeachingConfig
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from edgekit.training.teaching import TeachingConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from edgekit.training.objective import LearningBatch, Seen
+    from edgekit.training.objective import LearningBatch
+    from edgekit.training.seen import Seen
 
 
 def match_outputs(student: Tensor, teacher: Tensor, norm: str) -> Tensor:

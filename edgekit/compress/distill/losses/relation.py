@@ -13,7 +13,8 @@ from edgekit.training.teaching import TeachingConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from edgekit.training.objective import LearningBatch, Seen, Spot
+    from edgekit.training.objective import LearningBatch
+    from edgekit.training.seen import Seen, Spot
 
 _EPSILON = 1e-12
 

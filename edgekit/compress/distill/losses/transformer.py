@@ -17,7 +17,8 @@ from edgekit.training.teaching import TeachingConfig
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from edgekit.training.objective import LearningBatch, Seen, Spot
+    from edgekit.training.objective import LearningBatch
+    from edgekit.training.seen import Seen, Spot
 
 
 def evenly(students: int, teachers: int) -> list[int]:
@@ -64,7 +65,7 @@ class _Layout:
 
 
 def _compare(layout: _Layout, project: nn.Module, student: Seen, teacher: Seen, batch: LearningBatch) -> Tensor:
-    from edgekit.training.objective import Spot
+    from edgekit.training.seen import Spot
 
     first = student.spots[layout.states[0][0]]
     there = steps_there(first, batch)
@@ -101,7 +102,7 @@ def _make(options: TeachingConfig, pair: Pair) -> Term:
 
 
 def _layout(ours: Blocks, theirs: Blocks, mapping: Sequence[int]) -> _Layout:
-    from edgekit.training.objective import Spot
+    from edgekit.training.seen import Spot
 
     after = [(Spot(a), Spot(theirs.ends[block])) for a, block in zip(ours.ends, mapping, strict=True)]
     before = (Spot(ours.entry, entering=True), Spot(theirs.entry, entering=True))
@@ -110,7 +111,7 @@ def _layout(ours: Blocks, theirs: Blocks, mapping: Sequence[int]) -> _Layout:
 
 
 def _projections(attentions: Sequence[Attention]) -> tuple[Spot, ...]:
-    from edgekit.training.objective import Spot
+    from edgekit.training.seen import Spot
 
     return tuple(Spot(name) for a in attentions for name in (a.query, a.key))
 
