@@ -107,7 +107,7 @@ def test_fix_of_a_name_that_is_not_there(dense_onnx: Path, tmp_path: Path) -> No
 
 
 def test_failing_parity_writes_nothing(pico_cnn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_onnx, "check_parity", lambda model, path, **_: check_parity(model, path, tolerance=1e-12))
+    monkeypatch.setattr(torch_onnx, "check_parity", lambda model, path, _: check_parity(model, path, tolerance=1e-12))
     (tmp_path / "m.onnx").write_text("old")
     with pytest.raises(ExportError, match=r"differs from torch by .* at batches 1, 2, 7; at most 1e-12 is allowed"):
         export_source(pico_cnn, tmp_path / "m.onnx")

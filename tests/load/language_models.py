@@ -30,6 +30,7 @@ _SPEECH = {
 # name -> (class of transformers, class of its configuration, options)
 MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bert": ("BertModel", "BertConfig", _BERT),
+    "bert-six": ("BertModel", "BertConfig", {**_BERT, "num_hidden_layers": 6}),
     "bert-classes": ("BertForSequenceClassification", "BertConfig", {**_BERT, **_LABELS}),
     "distilbert-tokens": (
         "DistilBertForTokenClassification",

@@ -70,7 +70,7 @@ def test_a_signal_during_bench(
     running = background("run", finished.recipe, "--out", copy, *settings(*BENCH))
     running.wait_until(lambda: "measuring latency" in running.said)
     code, seconds = running.stop(number)
-    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 130)
+    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 130), running.said
     assert seconds < LIMIT_S
     assert tree(copy) == before
     assert [name for name in rerun(copy) if name != "pictures"] == ["bench", "report"]  # another may be the fastest now
@@ -139,7 +139,7 @@ def test_a_signal_during_calibration(
     time.sleep(3)  # reading and normalising are over by then
     assert running.popen.poll() is None, running.said
     code, seconds = running.stop(number)
-    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 130)
+    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 130), running.said
     assert seconds < LIMIT_S
     # beside it, in a hidden directory, only what the same command goes on from
     assert [p.name for p in out.iterdir()] == [".q.onnx.edgekit"]

@@ -69,7 +69,7 @@ def _require(name: str) -> None:
 @pytest.fixture
 def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What recipes load from the working directory, as small as it comes."""
-    save_model("bert", tmp_path / "models").rename(tmp_path / "minilm")
+    save_model("bert-six", tmp_path / "models").rename(tmp_path / "minilm")
     save_model("llama", tmp_path / "models").rename(tmp_path / "smollm2")
     monkeypatch.chdir(tmp_path)
 
