@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -44,6 +45,13 @@ def _silent() -> Iterator[None]:
     progress.set_quiet(True)
     yield
     progress.set_quiet(False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _light_heap() -> None:
+    """What stays alive from one module to the next is not searched for garbage again: millions of objects, seconds."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
