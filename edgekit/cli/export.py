@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -129,7 +129,18 @@ def export(
         )
 
     result = _cut(write, source, out, max_length, trim_vocabulary)
-    emit(result, lambda: "\n".join(f"{key}: {value}" for key, value in result.items()))
+    emit(result, lambda: "\n".join(f"{key}: {_shown(value)}" for key, value in result.items() if value not in ("", {})))
+
+
+def _shown(value: Any) -> str:
+    """A fact as people read it: 2.9e-06, yes, 1 2 7; facts of a group one after the other."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_shown(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(map(_shown, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.2g}" if isinstance(value, float) else str(value)
 
 
 def _cut(

@@ -161,6 +161,8 @@ def _load_best(model: TrainedModel, path: Path) -> dict[str, Any]:
 
     state = torch.load(path, map_location="cpu", weights_only=True)
     model.module.load_state_dict(trained_weights(state))
+    # Convolutions are trained with their channels last; a graph exported so would turn the axes for every view.
+    model.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     model.module.eval()
     return {"name": TASKS[model.card.task].metric, "split": "validation", "value": _best_score(state)}
 

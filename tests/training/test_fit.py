@@ -77,6 +77,11 @@ def test_what_is_returned_is_what_was_saved(digits: DataSet, tmp_path: Path) -> 
     assert list((tmp_path / "work").glob("*/tensorboard/events.*"))
 
 
+def test_weights_come_back_in_the_usual_order_of_axes(digits: DataSet, tmp_path: Path) -> None:
+    model = trained(digits, tmp_path, "cnn", epochs=1)
+    assert all(weight.is_contiguous() for weight in model.module.parameters())
+
+
 def test_what_was_trained_is_not_trained_again(digits: DataSet, tmp_path: Path, steps: list[int]) -> None:
     model = trained(digits, tmp_path)
     assert len(steps) == 3 * STEPS_AN_EPOCH
