@@ -4,7 +4,8 @@
     python benchmarks/recipes.py --out runs fashion-cnn --again   # one; latency is measured anew
 
 What is trained and compressed already is reused, so that a quiet hour can measure what a busy one trained. The table
-holds every recipe that has results in --out.
+holds every recipe that has results in --out, those in folders of their own too: they need code, packages or data that
+their first lines name, and are run from where these lie (`edgekit run NAME.yaml --out runs/NAME`).
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def main() -> None:
         if asked.again:
             (place / "steps" / "bench.json").unlink(missing_ok=True)
         run_recipe(load_recipe(known[name]), place)
-    runs = [run_of(name, asked.out / name) for name in known if (asked.out / name / "results.json").is_file()]
+    shown = sorted([*known, *(path.stem for path in (HOME / "recipes").glob("*/*.yaml"))])
+    runs = [run_of(name, asked.out / name) for name in shown if (asked.out / name / "results.json").is_file()]
     write_text(asked.table, results_table(runs, "python benchmarks/recipes.py"))
     note(f"{len(runs)} recipes in {asked.table}")
 
@@ -51,7 +53,8 @@ def run_of(name: str, place: Path) -> RecipeRun:
     measured = (place / "steps" / "bench.json").stat().st_mtime
     date = datetime.fromtimestamp(measured, UTC).date().isoformat()
     epochs = sum(epoch["seconds"] for epoch in report["training"].get("history", ()))  # of interrupted trainings too
-    return RecipeRun(report, f"edgekit run {name}", date, max(epochs, trained["seconds"]))
+    command = f"edgekit run {name}" if name in list_recipes() else f"edgekit run {name}.yaml"
+    return RecipeRun(report, command, date, max(epochs, trained["seconds"]))
 
 
 if __name__ == "__main__":
