@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgekit.cli.command import command, emit
+from edgekit.cli.texts import shown_facts
 
 if TYPE_CHECKING:
     from edgekit.load import Description, Hints
@@ -129,18 +130,7 @@ def export(
         )
 
     result = _cut(write, source, out, max_length, trim_vocabulary)
-    emit(result, lambda: "\n".join(f"{key}: {_shown(value)}" for key, value in result.items() if value not in ("", {})))
-
-
-def _shown(value: Any) -> str:
-    """A fact as people read it: 2.9e-06, yes, 1 2 7; facts of a group one after the other."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_shown(inner)}" for key, inner in value.items())
-    if isinstance(value, list | tuple):
-        return " ".join(map(_shown, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.2g}" if isinstance(value, float) else str(value)
+    emit(result, lambda: shown_facts(result))
 
 
 def _cut(
@@ -149,6 +139,7 @@ def _cut(
     """Export, and cut what was asked for of a model of text."""
     if length is None and text is None:
         return write(out)
+    from edgekit.cli.texts import texts_from
     from edgekit.compress.prune.text_model import export_cut
     from edgekit.data.text.beside import place_of_tokenizer
     from edgekit.files import check_output
@@ -156,20 +147,8 @@ def _cut(
     if source is not None:
         check_output(out, Path(source))
     beside = place_of_tokenizer(Path(source)) if source and Path(source).is_file() else None
-    return export_cut(write, out, texts=_texts(text), length=length, tokenizer=beside)
-
-
-def _texts(text: str | None) -> Sequence[str]:
-    """Every text of a corpus or file."""
-    from edgekit.data import is_text, resolve_source
-    from edgekit.data.text.source import texts_of
-
-    if text is None:
-        return ()
-    config = resolve_source(text).text if is_text(text) else None
-    if config is None:
-        raise typer.BadParameter(f"--trim-vocabulary {text} is no text; give a .txt, .csv, .tsv, .jsonl or a corpus")
-    return texts_of(config)
+    texts = texts_from("--trim-vocabulary", text) if text is not None else ()
+    return export_cut(write, out, texts=texts, length=length, tokenizer=beside)
 
 
 def _mapping(path: Path | None, names: dict[str, Any]) -> Any:

@@ -32,7 +32,10 @@ def prune(
     source: Annotated[Path, typer.Argument(help="An .onnx file, or a checkpoint directory of edgekit.")],
     out: Annotated[Path, typer.Option(help="The file, or the checkpoint directory, to write.")],
     method: Annotated[
-        str, typer.Option(help="channels; of a checkpoint also heads, layers, magnitude or nm.")
+        str,
+        typer.Option(
+            help="channels; of a checkpoint also heads, layers, magnitude or nm; vocabulary: tokens that --data lacks."
+        ),
     ] = "channels",
     ratio: Annotated[float | None, typer.Option(help="Share of the channels to remove, between 0 and 1.")] = None,
     macs: Annotated[
@@ -92,6 +95,10 @@ def prune(
         options = _step_of(given)
         prune_directory(source, out, data, method, options, max_drop=max_drop, threads=threads)
         return
+    if method == "vocabulary":
+        refuse_beside("--method vocabulary", prune, given, ("source", "out", "method", "data"))
+        _trim_vocabulary(source, out, data)
+        return
     refuse_beside("an .onnx file", prune, given, given.keys() - {"epochs", "settings"})
     from edgekit.compress.prune.onnx_channels import OnnxChannelsConfig
     from edgekit.generate.files import split_for, usual_metric
@@ -138,11 +145,22 @@ def _step_of(given: Mapping[str, Any]) -> dict[str, Any]:
     return assigned(said, given["settings"] or ())
 
 
+def _trim_vocabulary(source: Path, out: Path, data: str | None) -> None:
+    """Leave the tokens out that the texts of a corpus or file do not use."""
+    from edgekit.cli.texts import shown_facts, texts_from
+    from edgekit.compress.prune.vocabulary import trim_vocabulary
+
+    if data is None:
+        raise typer.BadParameter("--method vocabulary keeps the tokens of your texts; name them: --data texts.txt")
+    trim = {"out": str(out), **trim_vocabulary(source, out, texts_from("--data", data)).as_dict()}
+    emit(trim, lambda: shown_facts(trim))
+
+
 def _require_onnx(source: Path, method: str) -> None:
     from edgekit.errors import CompressError, unknown
 
     if method != "channels":
-        raise CompressError(unknown("method", method, ["channels"]) + " for an .onnx file")
+        raise CompressError(unknown("method", method, ["channels", "vocabulary"]) + " for an .onnx file")
 
 
 def _config(kind: type[OnnxChannelsConfig], **values: Any) -> OnnxChannelsConfig:

@@ -73,6 +73,23 @@ def test_a_language_model(written: Path, tmp_path: Path, file: str) -> None:  # 
     assert done.max_rel < 1e-5
 
 
+def test_by_the_command(written: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:  # noqa: F811
+    (tmp_path / "few.txt").write_text("\n\n".join(FEW), encoding="utf-8")
+    asked = ("prune", written / "gpt.onnx", "--method", "vocabulary", "--out", tmp_path / "small.onnx")
+    answer = cli(*asked, "--data", tmp_path / "few.txt", "--json")
+    assert answer.code == 0, answer.err
+    assert (answer.json()["before"], answer.json()["after"] < 320) == (320, True)
+    assert Session(tmp_path / "small.onnx").outputs[0].shape[-1] == answer.json()["after"]
+    for flags, words in (
+        ([], "name them: --data texts.txt"),
+        (["--ratio", "0.5"], "--ratio does not go with --method vocabulary"),
+        (["--data", "digits"], "--data digits is no text"),
+    ):
+        refused = cli(*asked, *flags)
+        assert refused.code == 2
+        assert words in " ".join(refused.err.replace("│", " ").split())
+
+
 @pytest.mark.parametrize("name", ["llama", "bert-classes", "gpt2"])
 def test_models_of_others(tmp_path: Path, name: str) -> None:
     export_source(save_model(name, tmp_path), tmp_path / "whole" / "m.onnx")
