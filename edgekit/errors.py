@@ -11,6 +11,9 @@
     ├── OutputError           an output path that cannot be written
     ├── BusyError             a directory that another edgekit is using
     ├── MissingPackageError   an optional package that this command needs
+    ├── BundleError           a bundle that is damaged, or that this machine cannot run
+    ├── InputError            an input that a bundle's model does not take
+    ├── OverloadError         a queue of inputs that is full
     └── ProviderError         exit code 3: an execution provider that was asked for and is not there
 
 A message is one line: what, what was got, what is allowed or nearest, and what to do.
@@ -67,6 +70,18 @@ class BusyError(EdgekitError):
 
 class MissingPackageError(EdgekitError):
     """An optional package that this command needs; the message holds the line that installs it."""
+
+
+class BundleError(EdgekitError):
+    """A bundle that is damaged, or that this machine cannot run."""
+
+
+class InputError(EdgekitError):
+    """An input that a bundle's model does not take."""
+
+
+class OverloadError(EdgekitError):
+    """A queue of inputs that is full; try again later."""
 
 
 class ProviderError(EdgekitError):

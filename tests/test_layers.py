@@ -15,7 +15,7 @@ _ORDER = """
     errors specs files nvidia machine progress interrupt steps ort
     families tasks data training load export graph compress judge evaluate agreement streaming generate pictures
     bench comparison search recipe pipeline
-    doctor report bundle runtime cli
+    doctor report runtime bundle cli
 """
 ORDER = _ORDER.split()
 HEAVY = {

@@ -1,0 +1,126 @@
+"""From a model's outputs to what an app wants to know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edgekit.runtime.manifest import Manifest
+from edgekit.specs import Array
+
+
+@dataclass(frozen=True)
+class Candidacy:
+    """One class that it may be.
+
+    Attributes:
+        label: Its name.
+        score: Its probability, 0..1.
+    """
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to one input.
+
+    Attributes:
+        top: The likeliest classes, the best first; () where there are no classes.
+        values: Name -> predicted number in its unit; {} where there are none.
+        outputs: What the model said, by the name of the output, without the batch axis.
+        warnings: Why the answer may be worth less than usual: the input is unlike those that the model was made for.
+    """
+
+    top: tuple[Candidacy, ...] = ()
+    values: Mapping[str, float] = field(default_factory=dict)
+    outputs: Mapping[str, Array] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str | None:
+        """The likeliest class; None where there are no classes."""
+        return self.top[0].label if self.top else None
+
+    @property
+    def score(self) -> float | None:
+        """The probability of the likeliest class; None where there are no classes."""
+        return self.top[0].score if self.top else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON writes it; the outputs are listed only where there is nothing simpler to say."""
+        told: dict[str, Any] = {"warnings": list(self.warnings)}
+        if self.top:
+            return {"label": self.label, "score": self.score, "top": [vars(c) for c in self.top], **told}
+        if self.values:
+            return {"values": dict(self.values), **told}
+        return {"outputs": {name: np.asarray(a).tolist() for name, a in self.outputs.items()}, **told}
+
+
+def answer_each(
+    outputs: Mapping[str, Array], manifest: Manifest, count: int, top: int, warnings: Sequence[tuple[str, ...]]
+) -> list[Prediction]:
+    """One answer for each row of a batch.
+
+    Args:
+        outputs: Of the model, axis 0 is the batch.
+        manifest: Of its bundle.
+        count: Rows that are wanted; further ones are filling.
+        top: Classes to name, at most.
+        warnings: For each row.
+    """
+    rows = [{name: np.asarray(array)[index] for name, array in outputs.items()} for index in range(count)]
+    return [_answer(row, manifest, top, told) for row, told in zip(rows, warnings, strict=True)]
+
+
+def _answer(row: Mapping[str, Array], manifest: Manifest, top: int, warnings: tuple[str, ...]) -> Prediction:
+    finishing = manifest.postprocessing
+    main = row[finishing.get("output", manifest.outputs[0].name)]
+    kind = finishing["kind"]
+    if kind == "softmax":
+        return Prediction(_best(softmax(main), manifest.classes, top), {}, row, warnings)
+    if kind == "sigmoid":
+        return Prediction(_best(sigmoid(main), manifest.classes, top), {}, row, warnings)
+    if kind == "regression":
+        return Prediction((), _in_units(main, finishing, manifest.classes), row, warnings)
+    if kind == "image":
+        return Prediction((), {}, {**row, "pixels": _pixels(main, manifest.postprocessing)}, warnings)
+    return Prediction((), {}, row, warnings)
+
+
+def softmax(logits: Array) -> Array:
+    """Probabilities over the last axis, float64; no logit is too large for it."""
+    odds = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return np.asarray(odds / odds.sum(axis=-1, keepdims=True))
+
+
+def sigmoid(logits: Array) -> Array:
+    """Probabilities one by one, float64; no logit is too large for it."""
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64))))
+
+
+def _best(scores: Array, classes: Sequence[str], top: int) -> tuple[Candidacy, ...]:
+    """The likeliest classes; those without a name have their number. () for scores of many steps."""
+    if scores.ndim != 1:
+        return ()
+    order = np.argsort(-scores, kind="stable")[:top]
+    return tuple(Candidacy(classes[i] if i < len(classes) else str(i), float(scores[i])) for i in order)
+
+
+def _in_units(main: Array, finishing: Mapping[str, Any], classes: Sequence[str]) -> dict[str, float]:
+    scaled = main.astype(np.float64).reshape(-1) * np.asarray(finishing.get("std", 1.0)) + np.asarray(
+        finishing.get("mean", 0.0)
+    )
+    return {classes[i] if i < len(classes) else f"target {i}": float(v) for i, v in enumerate(scaled)}
+
+
+def _pixels(image: Array, finishing: Mapping[str, Any]) -> Array:
+    """The picture that a model made: float (channels, height, width) -> uint8 (height, width[, 3])."""
+    mean, std = (np.reshape(finishing.get(k, d), (-1, 1, 1)) for k, d in (("mean", 0.0), ("std", 1.0)))
+    stored = (image.astype(np.float64) * std + mean) / finishing.get("scale", 1.0)
+    whole = np.rint(np.clip(stored, 0, 255)).astype(np.uint8).transpose(1, 2, 0)
+    return np.asarray(whole[..., 0] if whole.shape[-1] == 1 else whole)

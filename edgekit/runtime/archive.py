@@ -1,0 +1,362 @@
+"""Files of a bundle, in a directory or a zip, that are not trusted until they are checked.
+
+Nothing is unpacked to be looked at, and every byte that is handed out was counted, and hashed where the hash is known.
+Refused are names that lead out of the bundle or that some file system takes for another, links, devices, files twice,
+too many files, too many bytes, and bytes that were packed too well to be honest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from edgekit.errors import BundleError
+
+MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
+_BLOCK = 1 << 20
+_GET_AGAIN = "get it again from where it was made"
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, NotImplementedError, RuntimeError)
+_STORED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{i}" for name in ("com", "lpt") for i in range(1, 10))}  # of Windows
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a bundle may be at most.
+
+    Attributes:
+        files: Their number.
+        total_bytes: Of all files, unpacked.
+        ratio: Unpacked bytes of a file for each packed one.
+        unsuspicious_bytes: Up to this size the ratio does not count.
+        name_length: Characters of a file's path.
+    """
+
+    files: int = 10_000
+    total_bytes: int = 16 << 30
+    ratio: int = 200
+    unsuspicious_bytes: int = 1 << 20
+    name_length: int = 240
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """What the manifest says of a file.
+
+    Attributes:
+        sha256: Of its bytes, as hex.
+        size_bytes: How many there are.
+    """
+
+    sha256: str
+    size_bytes: int
+
+
+class Archive:
+    """The files of one bundle; a context that is closed at its end.
+
+    Args:
+        path: Where it lies, for messages.
+        sizes: File name -> bytes.
+    """
+
+    def __init__(self, path: Path, sizes: Mapping[str, int]) -> None:
+        self.path = path
+        self.sizes = dict(sizes)
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file, to be read."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """The bytes of a file, piece by piece, and never more than it is said to have.
+
+        Raises:
+            BundleError: if it is not there, or damaged.
+        """
+        if name not in self.sizes:
+            raise BundleError(f"bundle {self.path} has no file {name}; {_GET_AGAIN}")
+        left = self.sizes[name]
+        try:
+            with self.open(name) as file:
+                while block := file.read(_BLOCK):
+                    left -= len(block)
+                    if left < 0:
+                        raise BundleError(f"bundle {self.path}: {name} is longer than the bundle says; {_GET_AGAIN}")
+                    yield block
+        except (*_ZIP_ERRORS, OSError) as error:
+            raise BundleError(f"bundle {self.path}: {name} cannot be read ({_line(error)}); {_GET_AGAIN}") from error
+
+
+class DirectoryArchive(Archive):
+    """A bundle that is a directory."""
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file, to be read; a link that took its place meanwhile is not followed."""
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        return os.fdopen(os.open(self.path / name, flags), "rb")
+
+
+class ZipArchive(Archive):
+    """A bundle that is a zip.
+
+    Args:
+        path: Where it lies.
+        packed: The same file, opened.
+    """
+
+    def __init__(self, path: Path, packed: zipfile.ZipFile) -> None:
+        super().__init__(path, {i.filename: i.file_size for i in packed.infolist() if not i.is_dir()})
+        self._packed = packed
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file, to be read; its CRC is checked at its end."""
+        return self._packed.open(name)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._packed.close()
+
+
+def open_archive(path: Path, limits: Limits | None = None) -> Archive:
+    """Look at a bundle's list of files, and refuse what no honest bundle has.
+
+    Args:
+        path: A directory or a .zip.
+        limits: What it may be at most.
+
+    Raises:
+        BundleError: if it is not there, is neither, or breaks a rule; the message names the file.
+    """
+    within = limits or Limits()
+    if path.is_dir():
+        if not (path / MANIFEST).exists():
+            raise BundleError(f"{path} is no bundle: it has no {MANIFEST}; make one with edgekit pack")
+        return DirectoryArchive(path, _listed(path, within))
+    if not path.is_file():
+        raise BundleError(f"bundle {path} is not there; name a directory or a .zip that edgekit pack made")
+    return _opened_zip(path, within)
+
+
+def check_name(name: str, bundle: object, limits: Limits | None = None) -> str:
+    """A file's path inside a bundle, if it means the same file everywhere and lies inside.
+
+    Raises:
+        BundleError: for any other.
+    """
+    parts = name.split("/")
+    reason = ""
+    if name.startswith("/") or "\\" in name or ":" in name:
+        reason = "is not relative with / between folders"
+    elif ".." in parts:
+        reason = "leads out of the bundle"
+    elif len(name) > (limits or Limits()).name_length:
+        reason = "is too long"
+    elif not all(map(_is_plain, parts)):
+        reason = "is not the same name on every file system"
+    if reason:
+        raise BundleError(f"bundle {bundle}: the file name {name!r} {reason}; do not use this bundle")
+    return name
+
+
+def _is_plain(part: str) -> bool:
+    """Whether a folder's or file's name has no meaning beyond itself, on Windows either."""
+    visible = part.isprintable() and part[-1:] not in ("", " ", ".")
+    return visible and part.split(".")[0].lower() not in _DEVICES
+
+
+def _listed(root: Path, limits: Limits) -> dict[str, int]:
+    """File -> bytes, of a directory without links."""
+    sizes: dict[str, int] = {}
+    folders = [root]
+    while folders:
+        for entry in sorted(os.scandir(folders.pop()), key=lambda e: e.name):
+            name = Path(entry.path).relative_to(root).as_posix()
+            kind = entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(kind.st_mode):
+                folders.append(Path(entry.path))
+            elif not stat.S_ISREG(kind.st_mode):
+                raise BundleError(f"bundle {root}: {name} is a link or a device; copy the file itself into the bundle")
+            else:
+                sizes[name] = kind.st_size
+            if len(sizes) + len(folders) > limits.files:
+                raise BundleError(f"bundle {root} has more than {limits.files:,} files; it is not one of edgekit")
+    _check_files(root, sizes, limits)
+    return sizes
+
+
+def _opened_zip(path: Path, limits: Limits) -> Archive:
+    try:
+        packed = zipfile.ZipFile(path)
+    except (*_ZIP_ERRORS, OSError) as error:
+        raise BundleError(
+            f"{path} is no whole zip file ({_line(error)}); a bundle is a directory or a .zip: {_GET_AGAIN}"
+        ) from error
+    try:
+        _check_members(path, packed.infolist(), limits)
+    except BundleError:
+        packed.close()
+        raise
+    return ZipArchive(path, packed)
+
+
+def _check_members(path: Path, members: list[zipfile.ZipInfo], limits: Limits) -> None:
+    """Refuse a zip for what its directory says."""
+    if len(members) > limits.files:
+        raise BundleError(f"bundle {path} has more than {limits.files:,} files; it is not one of edgekit")
+    sizes: dict[str, int] = {}
+    for member in members:
+        _check_member(path, member, limits)
+        if not member.is_dir():
+            if member.filename in sizes:
+                raise BundleError(f"bundle {path} has {member.filename} twice; do not use this bundle")
+            sizes[member.filename] = member.file_size
+    if sum(m.compress_size for m in members) > path.stat().st_size:
+        raise BundleError(f"bundle {path}: its files overlap, or its end is missing; {_GET_AGAIN}")
+    _check_files(path, sizes, limits)
+    if MANIFEST not in sizes:
+        inner = next((name for name in sizes if name.endswith("/" + MANIFEST)), None)
+        hint = (
+            "make one with edgekit pack" if inner is None else f"zip what is in {inner.removesuffix(MANIFEST)} itself"
+        )
+        raise BundleError(f"{path} is no bundle: it has no {MANIFEST} at its top; {hint}")
+
+
+def _check_member(path: Path, member: zipfile.ZipInfo, limits: Limits) -> None:
+    name, mode = member.orig_filename, member.external_attr >> 16
+    check_name(name.removesuffix("/"), path, limits)
+    reason = ""
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        reason = "is a link or a device"
+    elif member.flag_bits & 1:
+        reason = "is encrypted by the zip; edgekit encrypts models itself"
+    elif member.compress_type not in _STORED:
+        reason = "is packed by a method other than store and deflate"
+    elif member.file_size > max(limits.unsuspicious_bytes, limits.ratio * member.compress_size):
+        reason = f"unpacks to more than {limits.ratio} times its size"
+    if reason:
+        raise BundleError(f"bundle {path}: {name} {reason}; do not use this bundle")
+
+
+def _check_files(path: Path, sizes: Mapping[str, int], limits: Limits) -> None:
+    """Names, names that differ by case only, and the sum of the sizes."""
+    seen: dict[str, str] = {}
+    for name in sizes:
+        twin = seen.setdefault(check_name(name, path, limits).casefold(), name)
+        if twin != name:
+            raise BundleError(f"bundle {path} has {twin} and {name}, which are one file on some systems; rename one")
+    total = sum(sizes.values())
+    if total > limits.total_bytes:
+        raise BundleError(f"bundle {path} has {total:,} bytes unpacked, more than the limit of {limits.total_bytes:,}")
+
+
+def read_file(archive: Archive, name: str, most_bytes: int) -> bytes:
+    """The bytes of a file whose hash nobody knows.
+
+    Raises:
+        BundleError: if it is not there, damaged, or larger than `most_bytes`.
+    """
+    if archive.sizes.get(name, 0) > most_bytes:
+        size = archive.sizes[name]
+        raise BundleError(f"bundle {archive.path}: {name} has {size:,} bytes, and {most_bytes:,} are the most")
+    return b"".join(archive.blocks(name))
+
+
+def read_checked(archive: Archive, name: str, entry: FileEntry) -> bytes:
+    """The bytes of a file, if they are those that the manifest is about.
+
+    Raises:
+        BundleError: if it is not there or another one.
+    """
+    return b"".join(checked_blocks(archive, name, entry))
+
+
+def checked_blocks(archive: Archive, name: str, entry: FileEntry) -> Iterator[bytes]:
+    """The bytes of a file, piece by piece; its hash is compared at the end, so what came before is not sure until then.
+
+    Raises:
+        BundleError: if it is not there or another one.
+    """
+    size = archive.sizes.get(name)
+    if size is not None and size != entry.size_bytes:
+        raise BundleError(
+            f"bundle {archive.path}: {name} has {size:,} bytes, its manifest says {entry.size_bytes:,}; {_GET_AGAIN}"
+        )
+    found = hashlib.sha256()
+    for block in archive.blocks(name):
+        found.update(block)
+        yield block
+    if found.hexdigest() != entry.sha256:
+        raise BundleError(
+            f"bundle {archive.path}: {name} was changed: its SHA-256 is {found.hexdigest()[:12]}…, its manifest says "
+            f"{entry.sha256[:12]}…; {_GET_AGAIN}"
+        )
+
+
+def check_file(archive: Archive, name: str, entry: FileEntry) -> None:
+    """Read a file to its end to see that it is the one that the manifest is about.
+
+    Raises:
+        BundleError: if it is not there or another one.
+    """
+    for _ in checked_blocks(archive, name, entry):
+        pass
+
+
+def find_faults(archive: Archive, files: Mapping[str, FileEntry]) -> list[str]:
+    """What differs between a bundle's files and what its manifest says of them; one line each, none if nothing."""
+    extra = sorted(set(archive.sizes) - set(files) - {MANIFEST, SIGNATURE})
+    faults = [f"bundle {archive.path}: {name} is not in its manifest; remove it" for name in extra]
+    for name in sorted(files):
+        try:
+            check_file(archive, name, files[name])
+        except BundleError as error:
+            faults.append(str(error))
+    return faults
+
+
+def extract_files(archive: Archive, files: Mapping[str, FileEntry], target: Path, names: Iterable[str]) -> list[Path]:
+    """Write files of a bundle into an existing directory, under the folders that they have in the bundle.
+
+    Args:
+        archive: The bundle.
+        files: What its manifest says of them.
+        target: The directory; nothing is written outside of it, and nothing that is there is replaced.
+        names: Which files.
+
+    Returns:
+        Where they lie now, in the order of `names`.
+
+    Raises:
+        BundleError: if one is not there or another one; those before it have been written.
+    """
+    written = []
+    for name in names:
+        place = target.joinpath(*check_name(name, archive.path).split("/"))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with place.open("xb") as out:
+            for block in checked_blocks(archive, name, files[name]):
+                out.write(block)
+        written.append(place)
+    return written
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

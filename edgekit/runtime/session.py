@@ -1,0 +1,149 @@
+"""ONNX Runtime sessions on exactly the provider that was chosen, from bytes that were checked."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from edgekit.errors import BundleError, ProviderError
+from edgekit.runtime.archive import Archive, DirectoryArchive, check_file, read_checked
+from edgekit.runtime.choose import (
+    Candidate,
+    import_ort,
+    list_candidates,
+    short_provider,
+    usable_cores,
+    why_not,
+)
+from edgekit.runtime.manifest import Manifest, Variant
+
+_LEVELS_OF_ORT = {
+    "all": "ORT_ENABLE_ALL",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "basic": "ORT_ENABLE_BASIC",
+    "disable": "ORT_DISABLE_ALL",
+}
+_SILENT, _WARNINGS = 4, 2
+_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
+_MODELS = (".onnx", ".ort", ".enc")
+
+
+def open_first(
+    archive: Archive,
+    manifest: Manifest,
+    provider: str | None,
+    variant: str | None,
+    threads: int | None,
+    key: bytes | None = None,
+) -> tuple[Any, Candidate]:
+    """Open the first of a bundle's variants that runs here.
+
+    Args:
+        archive: Its files.
+        manifest: What it says of them.
+        provider: The only one to try; None for any, in the manifest's order.
+        variant: The only one to try; None for any.
+        threads: Intra-op threads; None for the manifest's, or all cores.
+        key: Of encrypted variants.
+
+    Returns:
+        An `onnxruntime.InferenceSession`, and what it runs.
+
+    Raises:
+        ProviderError: if a provider or nothing at all can be had; the message says what was tried.
+        BundleError: if a file is damaged, or ONNX Runtime refuses the model.
+    """
+    tried = []
+    for candidate in list_candidates(manifest, provider, variant):
+        reason = why_not(candidate)
+        if not reason:
+            session, reason = _try(archive, manifest, candidate, threads, key)
+            if session is not None:
+                return session, candidate
+        tried.append(f"{candidate}: {reason}")
+    raise ProviderError(f"bundle {manifest.name} does not run here: {'; '.join(tried)}")
+
+
+def _try(
+    archive: Archive, manifest: Manifest, candidate: Candidate, threads: int | None, key: bytes | None
+) -> tuple[Any, str]:
+    """A session, or why the provider does not load."""
+    variant = candidate.variant
+    content = model_bytes(archive, manifest, variant, key)
+    with _silent_loading():
+        options = _options(variant, threads)
+        keep = _give_external_data(options, archive, manifest, variant)
+        try:
+            session = import_ort().InferenceSession(content, options, providers=_chain(candidate), enable_fallback=0)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            if short_provider(candidate.provider) == "cpu":
+                raise BundleError(f"ONNX Runtime cannot load variant {variant.name}: {reason}") from error
+            return None, reason
+        del keep
+    if candidate.provider not in session.get_providers():
+        return None, f"{short_provider(candidate.provider)} did not load; a library or the device is missing"
+    session._model_bytes = None  # ONNX Runtime's Python keeps a second copy of the model for a fallback that is off
+    return session, ""
+
+
+def model_bytes(archive: Archive, manifest: Manifest, variant: Variant, key: bytes | None) -> bytes:
+    """A variant's model, checked."""
+    return read_checked(archive, variant.file, manifest.files[variant.file])
+
+
+def _options(variant: Variant, threads: int | None) -> Any:
+    ort, asked = import_ort(), variant.session
+    options = ort.SessionOptions()
+    options.log_severity_level = _SILENT
+    options.intra_op_num_threads = threads or asked.intra_op_threads or usable_cores()
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = getattr(
+        ort.GraphOptimizationLevel, _LEVELS_OF_ORT[asked.graph_optimization_level]
+    )
+    config = {**asked.config, **({"session.load_model_format": "ORT"} if variant.format == "ort" else {})}
+    for name, value in config.items():
+        options.add_session_config_entry(name, value)
+    return options
+
+
+def _chain(candidate: Candidate) -> list[str]:
+    """The provider, and the CPU for what it has no kernel for."""
+    ort = import_ort()
+    if short_provider(candidate.provider) in ("cuda", "tensorrt") and hasattr(ort, "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what is missing
+            ort.preload_dlls()  # CUDA's libraries out of NVIDIA's Python packages
+    beside = ["CUDAExecutionProvider"] if short_provider(candidate.provider) == "tensorrt" else []
+    return list(dict.fromkeys([candidate.provider, *beside, "CPUExecutionProvider"]))
+
+
+def _give_external_data(options: Any, archive: Archive, manifest: Manifest, variant: Variant) -> list[bytes]:
+    """Tell ONNX Runtime where weights outside of the model are: in a folder, or in memory.
+
+    Returns:
+        What has to stay in memory until the session is there.
+    """
+    names = [name for name in manifest.files if name.startswith(variant.folder) and not name.endswith(_MODELS)]
+    if names and isinstance(archive, DirectoryArchive):
+        for name in names:
+            check_file(archive, name, manifest.files[name])
+        options.add_session_config_entry(_DATA_FOLDER, str((archive.path / variant.folder).resolve()))
+        return []
+    parts = [read_checked(archive, name, manifest.files[name]) for name in names]
+    if parts:
+        short = [name.removeprefix(variant.folder) for name in names]
+        options.add_external_initializers_from_files_in_memory(short, parts, [len(part) for part in parts])
+    return parts
+
+
+@contextlib.contextmanager
+def _silent_loading() -> Iterator[None]:
+    """What loads providers logs by the process's logger, not by the session's."""
+    ort = import_ort()
+    ort.set_default_logger_severity(_SILENT)
+    try:
+        yield
+    finally:
+        ort.set_default_logger_severity(_WARNINGS)
