@@ -14,6 +14,7 @@ from edgekit.compress.finetune import fine_tune, keep
 from edgekit.compress.prune.choice import Allocation, Ranking, reach
 from edgekit.compress.prune.cost import count_macs, count_parameters, sample_of
 from edgekit.compress.prune.dependencies import Found, find_groups
+from edgekit.compress.prune.normalisation import estimate_statistics
 from edgekit.compress.prune.outcome import AFTER_QUANTIZE, link, outcome
 from edgekit.compress.prune.recurrent import recurrent_network
 from edgekit.compress.prune.saliency import Importance, saliency
@@ -50,7 +51,10 @@ class ChannelsConfig(StepConfig):
     steps: Annotated[int, Field(gt=0, description="rounds of pruning, each with fine-tuning after it")] = 1
     samples: Annotated[int, Field(gt=0, description="calibration samples for taylor and hessian")] = 256
     seed: Annotated[int, Field(ge=0, lt=2**32, description="of random importance")] = 0
-    finetune: Annotated[FineTuneConfig | None, Field(description="training after it; null for none")] = FineTuneConfig()
+    finetune: Annotated[
+        FineTuneConfig | None,
+        Field(description="training after it; null for none: only normalisation is estimated anew"),
+    ] = FineTuneConfig()
 
     @model_validator(mode="after")
     def _one_goal(self) -> Self:
@@ -82,6 +86,8 @@ _COUNTS, _MEASUREMENTS = 12, 6  # halvings of what is removed, until a goal is m
 def prune_channels(config: ChannelsConfig, step: TorchStep) -> StepResult:
     """Remove the least important channels in rounds, with fine-tuning after each.
 
+    Without fine-tuning the statistics of batch normalisation are estimated anew on calibration data.
+
     Raises:
         CompressError: if the model cannot be followed, nothing of it can go, or the goal cannot be reached.
     """
@@ -93,6 +99,8 @@ def prune_channels(config: ChannelsConfig, step: TorchStep) -> StepResult:
         which = f" ({number} of {config.steps})" if config.steps > 1 else ""
         out = step.out if number == config.steps else step.work / f"round-{number}" / "checkpoint"
         links.append(link(step, pruned, f"pruned{which}"))
+        if config.finetune is None and estimate_statistics(pruned, step.load_data().splits["calibration"]):
+            links.append(link(step, pruned, f"normalised anew{which}"))
         model = fine_tune(step, pruned, config.finetune, out=out)
         links += [link(step, model, f"fine-tuned{which}")] if config.finetune else []
     return outcome(step, model, links, f"channels of least {config.importance} importance", kept)

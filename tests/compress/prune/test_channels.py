@@ -33,7 +33,10 @@ FAMILIES = [
     ("lstm", "pico"),
     ("gru", "pico-bidirectional"),
     ("rnn", "pico"),
+    ("gpt", "pico"),
+    ("transformer", "pico"),
 ]
+DATA = {"lstm": "series", "gru": "series", "rnn": "series", "gpt": "text", "transformer": "text"}
 
 
 def silence(module: nn.Module, group: Group, channels: list[int]) -> None:
@@ -51,7 +54,7 @@ def sampled(model: TrainedModel, step: TorchStep) -> list[Any]:
 
 @pytest.mark.parametrize(("family", "size"), FAMILIES)
 def test_a_pruned_model_answers_as_one_with_those_channels_silenced(family: str, size: str, step_of: Prepare) -> None:
-    step = step_of(family, size, "series" if family in ("lstm", "gru", "rnn") else "digits")
+    step = step_of(family, size, DATA.get(family, "digits"))
     model = step.model
     sample = sampled(model, step)
     found = find_groups(model.module, sample)
@@ -66,6 +69,19 @@ def test_a_pruned_model_answers_as_one_with_those_channels_silenced(family: str,
         for one, other in zip(*((o if isinstance(o, tuple) else (o,)) for o in (ours, theirs)), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
         assert count_parameters(pruned) < count_parameters(model.module)
+
+
+def test_without_fine_tuning_normalisation_is_estimated_anew(step_of: Prepare) -> None:
+    step = step_of("resnet")
+    result = prune_channels(ChannelsConfig(ratio=0.5, round_to=1, finetune=None), step)
+    assert [told["name"] for told in result.details["links"]] == ["pruned", "normalised anew"]
+    module, split = step.open(step.out).module, step.load_data().splits["calibration"]
+    first = module.get_submodule("0")
+    with torch.inference_mode():
+        out = first(torch.from_numpy(split.arrays["image"]))
+    found = module.get_submodule("1").running_mean
+    torch.testing.assert_close(found, out.mean((0, 2, 3)), rtol=0.05, atol=0.02)
+    assert not any(m.training or getattr(m, "momentum", 0.1) is None for m in module.modules())
 
 
 def test_groups_of_a_residual_network(step_of: Prepare) -> None:
@@ -100,7 +116,7 @@ def test_every_importance_leaves_a_smaller_model_that_loads(importance: str, ste
     loaded = step.open(step.out)
     assert count_parameters(loaded.module) == result.details["parameters"]["after"]
     assert all(after % 2 == 0 for _, after in result.details["layers"].values())
-    assert [link["name"] for link in result.details["links"]] == ["pruned"]
+    assert [link["name"] for link in result.details["links"]] == ["pruned", "normalised anew"]
 
 
 def test_importance_finds_the_channels_that_do_nothing(step_of: Prepare) -> None:
