@@ -203,6 +203,14 @@ def _gather(a: Attributes, x: Tensor, indices: Tensor) -> Tensor:
     return picked.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
 
 
+def _gather_nd(a: Attributes, x: Tensor, indices: Tensor) -> Tensor:
+    batch = a.get("batch_dims", 0)
+    inner = indices.ndim - 1 - batch
+    counts = (torch.arange(n, device=x.device) for n in x.shape[:batch])
+    places = [n.reshape(-1, *(1,) * (batch - 1 - axis + inner)) for axis, n in enumerate(counts)]  # broadcast
+    return x[(*places, *indices.to(x.device, torch.int64).unbind(-1))]
+
+
 def _expand(a: Attributes, x: Tensor, shape: Tensor) -> Tensor:
     wanted = torch.broadcast_shapes(x.shape, sizes(shape))  # type: ignore[no-untyped-call]
     return x.expand(wanted)
@@ -277,6 +285,7 @@ OPERATORS: Mapping[str, Operator] = {
     "Expand": _expand,
     "Flatten": _flatten,
     "Gather": _gather,
+    "GatherND": _gather_nd,
     "Gelu": _gelu,
     "Gemm": _gemm,
     "GlobalAveragePool": _global_average,
