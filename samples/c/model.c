@@ -1,0 +1,109 @@
+#include "model.h"
+
+#include "fail.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_VALUES = 64 };
+
+static const OrtApi *ort;
+
+static void check(OrtStatus *status)
+{
+    if (status != NULL) fail("ONNX Runtime: %s", ort->GetErrorMessage(status));
+}
+
+static void open_library(void)
+{
+    const OrtApiBase *base = OrtGetApiBase();
+    ort = base->GetApi(ORT_API_VERSION);
+    if (ort == NULL) fail("ONNX Runtime %s is older than API version %d", base->GetVersionString(), ORT_API_VERSION);
+}
+
+static GraphOptimizationLevel level_of(const char *word)
+{
+    if (strcmp(word, "disable") == 0) return ORT_DISABLE_ALL;
+    if (strcmp(word, "basic") == 0) return ORT_ENABLE_BASIC;
+    if (strcmp(word, "extended") == 0) return ORT_ENABLE_EXTENDED;
+    if (strcmp(word, "all") == 0) return ORT_ENABLE_ALL;
+    fail("unknown graph_optimization_level '%s'; allowed: disable, basic, extended, all", word);
+}
+
+static OrtSessionOptions *options_of(const Json *variant)
+{
+    OrtSessionOptions *options;
+    check(ort->CreateSessionOptions(&options));
+    const Json *session = json_find(variant, "session");
+    if (json_find(session, "graph_optimization_level")) {
+        check(ort->SetSessionGraphOptimizationLevel(options, level_of(json_text(session, "graph_optimization_level"))));
+    }
+    if (json_find(session, "intra_op_threads")) {
+        check(ort->SetIntraOpNumThreads(options, (int) json_whole(session, "intra_op_threads", 0)));
+    }
+    const Json *config = json_find(session, "config");
+    for (size_t i = 0; config != NULL && i < config->count; i++) {
+        check(ort->AddSessionConfigEntry(options, config->keys[i], json_text(config, config->keys[i])));
+    }
+    const Json *format = json_find(variant, "format");
+    if (format && format->kind == JSON_STRING && strcmp(format->text, "ort") == 0) {
+        check(ort->AddSessionConfigEntry(options, "session.load_model_format", "ORT"));
+    }
+    return options;
+}
+
+Model model_load(const Bundle *bundle, const Json *variant)
+{
+    Model model;
+    open_library();
+    bundle_check_model(bundle, variant);
+    char *path = bundle_path(bundle, json_text(variant, "file"));
+    OrtSessionOptions *options = options_of(variant);
+    check(ort->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "edgekit", &model.env));
+    check(ort->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &model.memory));
+    check(ort->CreateSession(model.env, path, options, &model.session));
+    ort->ReleaseSessionOptions(options);
+    free(path);
+    return model;
+}
+
+void model_close(Model *model)
+{
+    ort->ReleaseSession(model->session);
+    ort->ReleaseMemoryInfo(model->memory);
+    ort->ReleaseEnv(model->env);
+}
+
+static void take(OrtValue *value, Array *array)
+{
+    OrtTensorTypeAndShapeInfo *info;
+    void *data;
+    check(ort->GetTensorTypeAndShape(value, &info));
+    check(ort->GetTensorElementType(info, &array->type));
+    check(ort->GetTensorShapeElementCount(info, &array->count));
+    check(ort->GetTensorMutableData(value, &data));
+    size_t size = element_size(array->type);
+    if (size == 0) fail("%s is of a type that this sample does not read", array->name);
+    array->data = allocate(array->count, size);
+    memcpy(array->data, data, array->count * size);
+    ort->ReleaseTensorTypeAndShapeInfo(info);
+    ort->ReleaseValue(value);
+}
+
+void model_run(const Model *model, const Array *inputs, size_t input_count, Array *outputs, size_t output_count)
+{
+    const char *input_names[MOST_VALUES], *output_names[MOST_VALUES];
+    OrtValue *in[MOST_VALUES], *out[MOST_VALUES] = {NULL};
+    if (input_count > MOST_VALUES || output_count > MOST_VALUES) fail("more than %d inputs or outputs", MOST_VALUES);
+    for (size_t i = 0; i < input_count; i++) {
+        const Array *input = &inputs[i];
+        input_names[i] = input->name;
+        check(ort->CreateTensorWithDataAsOrtValue(model->memory, input->data, input->count * element_size(input->type),
+                                                  input->shape, input->rank, input->type, &in[i]));
+    }
+    for (size_t i = 0; i < output_count; i++) output_names[i] = outputs[i].name;
+    check(ort->Run(model->session, NULL, input_names, (const OrtValue *const *) in, input_count, output_names,
+                   output_count, out));
+    for (size_t i = 0; i < output_count; i++) take(out[i], &outputs[i]);
+    for (size_t i = 0; i < input_count; i++) ort->ReleaseValue(in[i]);
+}

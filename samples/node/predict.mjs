@@ -1,0 +1,100 @@
+/** node predict.mjs BUNDLE PICTURE... | --golden   (see README.md) */
+import { webcrypto } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { BundleError, checkGolden, openBundle, prepareImage, runSession, sessionOptions, topClasses } from "edgekit-bundle";
+import * as ort from "onnxruntime-node";
+import { PNG } from "pngjs";
+
+globalThis.crypto ??= webcrypto; // Node 18 has it by this name only
+
+const USAGE = "usage: node predict.mjs BUNDLE (PICTURE.png ... | --golden) [--variant NAME] [--top N] [--json]";
+const PROVIDER = "CPUExecutionProvider";
+const VERDICT_NO = 3;
+
+async function main() {
+  const { values, positionals } = readArguments();
+  const [directory, ...pictures] = positionals;
+  if (!directory || values.golden === pictures.length > 0) return fail(USAGE, 2);
+  const bundle = await openBundle((path) => readFile(join(directory, path)));
+  return values.golden ? checkAll(bundle, values) : predictAll(bundle, pictures, values);
+}
+
+function readArguments() {
+  const options = {
+    golden: { type: "boolean", default: false },
+    json: { type: "boolean", default: false },
+    variant: { type: "string" },
+    top: { type: "string", default: "3" },
+  };
+  return parseArgs({ options, allowPositionals: true });
+}
+
+async function load(bundle, variant) {
+  const { model, externalData } = await bundle.model(variant);
+  try {
+    const session = await ort.InferenceSession.create(model, sessionOptions(variant, ["cpu"], externalData));
+    return (inputs) => runSession(ort, session, inputs);
+  } catch (error) {
+    throw new BundleError(`ONNX Runtime ${ort.env.versions.node} does not load ${variant.file}: ${error.message}`);
+  }
+}
+
+async function predictAll(bundle, pictures, { variant, top, json }) {
+  const { preprocessing, postprocessing, outputs } = bundle.manifest;
+  if (preprocessing?.kind !== "image") throw new BundleError(`this bundle wants ${preprocessing?.kind ?? "arrays"}, no pictures`);
+  const run = await load(bundle, bundle.variant(variant, PROVIDER));
+  const answers = [];
+  for (const picture of pictures) {
+    const data = prepareImage(decodePng(await readFile(picture), picture), preprocessing);
+    const shape = [1, preprocessing.channels, preprocessing.height, preprocessing.width];
+    const found = await run({ [preprocessing.input]: { dtype: "float32", shape, data } });
+    const values = found[postprocessing?.output ?? outputs[0].name].data;
+    answers.push({ picture, top: topClasses(values, bundle.manifest, Number(top)) });
+  }
+  console.log(json ? JSON.stringify(answers) : answers.map(asLine).join("\n"));
+  return 0;
+}
+
+function asLine({ picture, top }) {
+  return `${picture}: ${top.map(({ label, probability }) => `${label} ${(100 * probability).toFixed(1)} %`).join(", ")}`;
+}
+
+async function checkAll(bundle, { variant, json }) {
+  const chosen = variant ? [bundle.variant(variant, PROVIDER)] : bundle.variantsFor(PROVIDER);
+  if (!chosen.length) throw new BundleError(`no variant for ${PROVIDER} that is not encrypted`);
+  const rows = [];
+  for (const each of chosen) rows.push(...(await checkGolden(bundle, each, await load(bundle, each), decodePng)));
+  console.log(json ? JSON.stringify(rows.map(plain)) : rows.map(({ ok, name, detail }) => `${ok ? "ok  " : "FAIL"} ${name}: ${detail}`).join("\n"));
+  return rows.every(({ ok }) => ok) ? 0 : VERDICT_NO;
+}
+
+function plain({ outputs, ...row }) {
+  const values = Object.entries(outputs).map(([name, { data }]) => [name, Array.from(data, Number)]);
+  return { ...row, outputs: Object.fromEntries(values) };
+}
+
+function decodePng(bytes, name = "the picture") {
+  let picture;
+  try {
+    picture = PNG.sync.read(Buffer.from(bytes));
+  } catch (error) {
+    throw new BundleError(`${name} is no PNG (${error.message}); this sample reads PNG only`);
+  }
+  if (picture.depth > 8) throw new BundleError(`${name} has ${picture.depth} bits a channel; save it with 8`);
+  return picture;
+}
+
+function fail(message, code) {
+  console.error(code === 2 ? message : `error: ${message}`);
+  return code;
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  const known = error instanceof BundleError || typeof error.code === "string";
+  if (!known) throw error;
+  process.exitCode = fail(error.message, error.code?.startsWith("ERR_PARSE_ARGS") ? 2 : 1);
+}

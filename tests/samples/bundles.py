@@ -1,0 +1,93 @@
+"""Bundles written by hand, for samples to read: models that answer with what preprocessing made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from PIL import Image
+
+from edgekit.data.dataset import ImagePreprocessing
+from edgekit.data.pictures import read_picture
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a picture, in pixels."""
+
+    width: int
+    height: int
+
+
+def echo(preprocessing: ImagePreprocessing) -> onnx.ModelProto:
+    """A model whose output is its input."""
+    shape = ["batch", preprocessing.channels, preprocessing.height, preprocessing.width]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("image", "pixels")]
+    graph = helper.make_graph([helper.make_node("Identity", ["image"], ["pixels"])], "echo", ends[:1], ends[1:])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def write_echo(place: Path, preprocessing: ImagePreprocessing, sizes: Iterable[Size]) -> Path:
+    """Write a bundle of that model: what a sample makes of pictures must be what Python makes, to the bit."""
+    (place / "models/echo").mkdir(parents=True)
+    (place / "golden/echo").mkdir(parents=True)
+    onnx.save(echo(preprocessing), place / "models/echo/model.onnx")
+    rng = np.random.default_rng(0)
+    samples, outputs = [], []
+    for index, size in enumerate(sizes):
+        raw = f"golden/{index}.raw.png"
+        Image.fromarray(rng.integers(0, 256, (size.height, size.width, 3), dtype=np.uint8)).save(place / raw)
+        prepared = read_picture(place / raw, preprocessing)
+        samples.append({"raw": raw, "inputs": {"image": write_array(place, f"golden/{index}.image.bin", prepared)}})
+        outputs.append({"pixels": write_array(place, f"golden/echo/{index}.pixels.bin", prepared)})
+    write_manifest(place, preprocessing, samples, outputs)
+    return place
+
+
+def write_array(place: Path, file: str, array: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Write an array; gives the manifest's entry."""
+    array.tofile(place / file)
+    return {"file": file, "dtype": str(array.dtype), "shape": list(array.shape)}
+
+
+def write_manifest(
+    place: Path, preprocessing: ImagePreprocessing, samples: list[dict[str, Any]], outputs: list[dict[str, Any]]
+) -> None:
+    """The manifest, last."""
+    shape = ["batch", preprocessing.channels, preprocessing.height, preprocessing.width]
+    variant = {"name": "echo", "file": "models/echo/model.onnx", "providers": ["CPUExecutionProvider"]}
+    manifest = {
+        "schema_version": 1,
+        **{"edgekit": "0.1.0", "name": "echo", "version": "1", "created": "2026-01-01T00:00:00Z", "task": "none"},
+        "inputs": [{"name": "image", "dtype": "float32", "shape": shape}],
+        "outputs": [{"name": "pixels", "dtype": "float32", "shape": shape}],
+        "preprocessing": {**preprocessing.as_dict(), "input": "image", "resample": preprocessing.resample},
+        "postprocessing": {"kind": "none", "output": "pixels"},
+        "variants": [variant],
+        "golden": {
+            "samples": samples,
+            "outputs": {"echo": outputs},
+            "tolerance": {"echo": {"absolute": 0, "relative": 0, "same_top1": False}},
+        },
+    }
+    seal(place, manifest)
+
+
+def seal(place: Path, manifest: dict[str, Any]) -> None:
+    """Write a manifest with the hashes of what is there."""
+    files = sorted(p for p in place.rglob("*") if p.is_file() and p.name != "manifest.json")
+    manifest["files"] = {
+        p.relative_to(place).as_posix(): {
+            "sha256": hashlib.sha256(p.read_bytes()).hexdigest(),
+            "bytes": p.stat().st_size,
+        }
+        for p in files
+    }
+    (place / "manifest.json").write_text(json.dumps(manifest))

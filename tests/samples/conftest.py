@@ -1,0 +1,93 @@
+"""The samples as programs that tests start, and why one cannot be started here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from edgekit.data.dataset import ImagePreprocessing
+from tests.conftest import ROOT
+from tests.samples.bundles import Size, write_echo
+
+SAMPLES = ROOT / "samples"
+_INSTALL = "npm ci --prefix samples/"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a sample printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Program = Callable[..., Said]
+
+
+def run(*command: object, timeout_s: float = 120, **environment: str) -> Said:
+    done = subprocess.run(
+        [*map(str, command)],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env={**os.environ, **environment},
+    )
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+def need_node(sample: str) -> str:
+    """The path of node; skips the test where the sample cannot run."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    if not (SAMPLES / sample / "node_modules").is_dir():
+        pytest.skip(f"samples/{sample} is not installed: {_INSTALL}{sample}")
+    return node
+
+
+@pytest.fixture(scope="session")
+def node_sample() -> Program:
+    """samples/node."""
+    node = need_node("node")
+    return lambda *args: run(node, SAMPLES / "node/predict.mjs", *args)
+
+
+def build_c(place: Path, *more: str) -> Path:
+    """Build samples/c; gives the program, or skips the test where it cannot be built."""
+    missing = next((tool for tool in ("make", "cc") if shutil.which(tool) is None), None)
+    if missing:
+        pytest.skip(f"{missing} is not installed")
+    if sys.platform != "linux":
+        pytest.skip("the sample links the library of ONNX Runtime's Linux wheel")
+    made = run("make", "-s", "-C", SAMPLES / "c", f"PYTHON={sys.executable}", f"OUT={place}", *more)
+    assert made.code == 0, made.err
+    assert made.err == "", "the sample compiles without a warning"
+    return place / "predict"
+
+
+@pytest.fixture(scope="session")
+def c_sample(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """samples/c."""
+    program = build_c(tmp_path_factory.mktemp("c"))
+    return lambda *args: run(program, *args)
+
+
+@pytest.fixture(scope="session", params=["node", "c"])
+def sample(request: pytest.FixtureRequest) -> Program:
+    """Each of the samples that are no Python and take the same arguments."""
+    return request.getfixturevalue(f"{request.param}_sample")
+
+
+@pytest.fixture(scope="session")
+def echo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small bundle whose model answers with the pixels that preprocessing made."""
+    grey = ImagePreprocessing(8, 8, 1, 1 / 255, (0.3,), (0.37,), (8, 8))
+    return write_echo(tmp_path_factory.mktemp("echo") / "bundle", grey, [Size(8, 8), Size(20, 30)])

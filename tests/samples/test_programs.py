@@ -1,0 +1,150 @@
+"""samples/node and samples/c: the same pixels as Python, the golden check, and what they say of bad bundles."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.data.dataset import ImagePreprocessing
+from edgekit.data.pictures import read_picture
+from tests.samples.bundles import Size, seal, write_echo
+from tests.samples.conftest import Program, build_c, run
+
+_SIZES = [Size(8, 8), Size(31, 17), Size(23, 64), Size(5, 3), Size(40, 64), Size(64, 20), Size(1, 1)]
+_FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+
+
+def _preparing(resample: str, resize: tuple[int, ...], channels: int) -> ImagePreprocessing:
+    return ImagePreprocessing(12, 20, channels, 1 / 255, (0.485,) * channels, (0.225,) * channels, resize, resample)
+
+
+@pytest.mark.parametrize("resize", [(), (16,), (33, 9)])
+def test_pixels_are_pillows_to_the_bit(sample: Program, tmp_path: Path, resize: tuple[int, ...]) -> None:
+    for index, resample in enumerate(_FILTERS):
+        bundle = write_echo(tmp_path / resample, _preparing(resample, resize, 1 + 2 * (index % 2)), _SIZES)
+        said = sample(bundle, "--golden")
+        assert said.code == 0, said.out + said.err
+        assert said.out.count("ok   echo picture") == len(_SIZES)
+
+
+def test_a_picture_is_named(sample: Program, echo_bundle: Path) -> None:
+    picture = echo_bundle / "golden/1.raw.png"
+    said = sample(echo_bundle, picture, "--top", 2, "--json")
+    pixels = read_picture(picture, ImagePreprocessing(8, 8, 1, 1 / 255, (0.3,), (0.37,), (8, 8))).ravel()
+    best = json.loads(said.out)[0]["top"]
+    assert best[0]["label"] == str(int(pixels.argmax()))
+    assert [row["probability"] for row in best] == pytest.approx(np.sort(pixels)[:-3:-1].tolist(), rel=1e-6)
+
+
+def _change_byte(bundle: Path) -> None:
+    model = bundle / "models/echo/model.onnx"
+    model.write_bytes(model.read_bytes()[:-1] + b"\x00")
+
+
+def _cut(bundle: Path) -> None:
+    picture = bundle / "golden/0.image.bin"
+    picture.write_bytes(picture.read_bytes()[:-4])
+
+
+def _edit(bundle: Path, old: str, new: str) -> None:
+    manifest = bundle / "manifest.json"
+    text = manifest.read_text()
+    assert old in text
+    manifest.write_text(text.replace(old, new))
+
+
+_BAD: dict[str, tuple[Callable[[Path], None], str]] = {
+    "changed byte": (_change_byte, "models/echo/model.onnx is not the file that was packed: its sha256 differs"),
+    "cut file": (_cut, "golden/0.image.bin has 252 bytes; manifest.json says 256"),
+    "newer schema": (lambda b: _edit(b, '"schema_version": 1', '"schema_version": 2'), "schema_version 2; this sample"),
+    "no JSON": (lambda b: (b / "manifest.json").write_text('{"schema_version": 1'), "JSON"),
+    "no manifest": (lambda b: (b / "manifest.json").unlink(), "manifest.json"),
+    "unlisted model": (lambda b: _edit(b, '"file": "models/echo/', '"file": "models/other/'), "does not list"),
+    "outside": (lambda b: _edit(b, "golden/0.image.bin", "../0.image.bin"), "0.image.bin"),
+    "no variant": (lambda b: _edit(b, "CPUExecutionProvider", "CUDAExecutionProvider"), "not encrypted"),
+}
+
+
+@pytest.mark.parametrize("case", _BAD)
+def test_a_bad_bundle_is_one_line(sample: Program, echo_bundle: Path, tmp_path: Path, case: str) -> None:
+    bundle = Path(shutil.copytree(echo_bundle, tmp_path / "bundle"))
+    spoil, words = _BAD[case]
+    spoil(bundle)
+    said = sample(bundle, "--golden")
+    assert said.code == 1, said.out + said.err
+    assert said.err.startswith("error: ")
+    assert words in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_other_numbers_are_a_no(sample: Program, echo_bundle: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(echo_bundle, tmp_path / "bundle"))
+    wanted = bundle / "golden/echo/0.pixels.bin"
+    numbers = np.fromfile(wanted, np.float32)
+    numbers[5] += 0.25
+    numbers.tofile(wanted)
+    seal(bundle, json.loads((bundle / "manifest.json").read_text()))
+    said = sample(bundle, "--golden")
+    assert said.code == 3
+    assert "FAIL echo input 0: pixels is off by 2.5e-" in said.out
+    assert "ok   echo input 1" in said.out
+
+
+@pytest.mark.parametrize("args", [[], ["bundle"], ["bundle", "--golden", "picture.png"], ["--wrong"]])
+def test_wrong_usage(sample: Program, args: list[str]) -> None:
+    assert sample(*args).code == 2
+
+
+def test_no_picture(sample: Program, echo_bundle: Path, tmp_path: Path) -> None:
+    text = tmp_path / "picture.png"
+    text.write_text("no picture")
+    said = sample(echo_bundle, text)
+    assert said.code == 1
+    assert str(text) in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_c_reads_ppm_and_pgm(c_sample: Program, echo_bundle: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for suffix, mode in (("ppm", "RGB"), ("pgm", "L")):
+        with Image.open(echo_bundle / "golden/1.raw.png") as picture:
+            picture.convert(mode).save(tmp_path / f"1.{suffix}")
+    answers = [c_sample(echo_bundle, p, "--json").out for p in (tmp_path / "1.ppm", tmp_path / "1.pgm")]
+    png = c_sample(echo_bundle, echo_bundle / "golden/1.raw.png", "--json").out
+    assert {a.replace("1.ppm", "").replace("1.pgm", "").split("[{", 2)[-1] for a in answers} == {png.split("[{", 2)[-1]}
+
+
+@pytest.fixture(scope="module")
+def watched_c(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """samples/c, built so that it ends at a leak, at memory that is not its own, and at undefined behaviour."""
+    sanitize = "-fsanitize=address,undefined"
+    place = tmp_path_factory.mktemp("watched")
+    program = build_c(place, f"CFLAGS=-O1 -g {sanitize} -fno-sanitize-recover=all", f"LDFLAGS={sanitize}")
+    return lambda *args: run(program, *args)
+
+
+def test_c_leaks_nothing(watched_c: Program, echo_bundle: Path) -> None:
+    for args in (["--golden"], [echo_bundle / "golden/1.raw.png"]):
+        said = watched_c(echo_bundle, *args)
+        assert (said.code, said.err) == (0, "")
+
+
+def test_c_survives_broken_manifests(watched_c: Program, echo_bundle: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(echo_bundle, tmp_path / "bundle"))
+    manifest = (bundle / "manifest.json").read_bytes()
+    rng = np.random.default_rng(1)
+    for _ in range(30):
+        broken = bytearray(manifest[: rng.integers(1, len(manifest))] if rng.random() < 0.3 else manifest)
+        for at in rng.integers(0, len(broken), 3):
+            broken[at] = rng.choice(list(b'"{}[],:\\u0e-9.tx\xff\x00'))
+        (bundle / "manifest.json").write_bytes(bytes(broken))
+        said = watched_c(bundle, "--golden")
+        assert said.code in (0, 1, 3), said.err
+        assert "Sanitizer" not in said.err
+        assert "runtime error" not in said.err
