@@ -9,6 +9,7 @@
     ├── ExportError           a model that does not export, or whose export differs from torch
     ├── CompressError         a compression step that cannot be applied
     ├── OutputError           an output path that cannot be written
+    ├── BundleError           a bundle that cannot be packed, read or trusted
     ├── BusyError             a directory that another edgekit is using
     ├── MissingPackageError   an optional package that this command needs
     ├── BundleError           a bundle that is damaged, or that this machine cannot run
@@ -62,6 +63,10 @@ class CompressError(EdgekitError):
 
 class OutputError(EdgekitError):
     """An output path that cannot be written."""
+
+
+class BundleError(EdgekitError):
+    """A bundle that cannot be packed, read or trusted."""
 
 
 class BusyError(EdgekitError):

@@ -23,6 +23,7 @@ _REASONS = {
     errno.EACCES: "no permission to write there; choose another place",
     errno.EPERM: "no permission to write there; choose another place",
     errno.ENOTDIR: "a parent of it is a file; choose another place",
+    errno.EBUSY: "it is in use, or the top of a mounted disk; name a directory inside it",
     errno.EISDIR: "it is a directory; name a file",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
@@ -85,6 +86,36 @@ def replacing(path: Path) -> Iterator[Path]:
                 os.replace(file, path.parent / file.name)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def replacing_directory(path: Path) -> Iterator[Path]:
+    """Yield an empty sibling directory; on success it takes the place of `path`, which may be a directory or nothing.
+
+    When the body fails, `path` is as it was.
+
+    Raises:
+        OutputError: when the operating system refuses (disk full, read-only, no permission).
+    """
+    make_directory(path.parent)
+    sweep(path.parent)
+    staging, before = (path.parent / f".{path.name}{part}.{os.getpid()}.tmp" for part in ("", ".before"))
+    with output_errors(path):
+        try:
+            staging.mkdir()
+            yield staging
+            for file in staging.rglob("*"):
+                _flush_to_disk(file)
+            if path.is_dir():
+                os.replace(path, before)
+            os.replace(staging, path)
+        except BaseException:
+            if before.exists() and not path.exists():
+                os.replace(before, path)
+            raise
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            shutil.rmtree(before, ignore_errors=True)
 
 
 def sweep(directory: Path) -> None:

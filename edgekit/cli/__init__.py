@@ -36,6 +36,7 @@ __all__ = ["INTERRUPTED", "app", "main"]
 def main() -> None:
     """Entry point of the console script."""
     from edgekit.cli.bench import register as add_bench
+    from edgekit.cli.bundle import register as add_bundle
     from edgekit.cli.compare import register as add_compare
     from edgekit.cli.compress import register as add_compress
     from edgekit.cli.distill import register as add_distill
@@ -48,6 +49,6 @@ def main() -> None:
     from edgekit.cli.train import register as add_train
 
     making = (add_recipes, add_train, add_export, add_compress, add_prune, add_distill)
-    for add in (*making, add_evaluate, add_compare, add_bench, add_generate, add_look):
+    for add in (*making, add_evaluate, add_compare, add_bench, add_generate, add_bundle, add_look):
         add(app)
     app()

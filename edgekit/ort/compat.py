@@ -59,6 +59,16 @@ def ceiling_of(version: str) -> Ceiling:
     raise ExportError(f"ONNX Runtime {version} is too old; the oldest that edgekit writes for is 1.8")
 
 
+def oldest_for(opset: int, ir_version: int) -> tuple[int, int]:
+    """The oldest ONNX Runtime that is known to load a file; the newest known one where none is.
+
+    >>> oldest_for(18, 10)
+    (1, 18)
+    """
+    fits = [r for r, ceiling in _CEILINGS if opset <= ceiling.opset and ir_version <= ceiling.ir_version]
+    return min(fits, default=_CEILINGS[0][0])
+
+
 def installed_ceiling() -> Ceiling:
     """What the installed ONNX Runtime loads; the newest known row where none is installed."""
     for package in _DISTRIBUTIONS:

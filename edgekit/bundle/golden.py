@@ -1,0 +1,135 @@
+"""Golden answers: what each variant says to the golden samples, as plain bytes that any language reads."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgekit.bundle.models import PackedModel
+from edgekit.bundle.samples import GoldenSample
+from edgekit.bundle.tolerance import measure_tolerance
+from edgekit.errors import BundleError
+from edgekit.ort import Session
+from edgekit.specs import Array
+
+_KINDS = "fiub"  # of NumPy: what raw bytes hold; text and sequences are left out
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The golden part of a bundle.
+
+    Attributes:
+        entry: What the manifest says.
+        files: Path in the bundle -> content.
+    """
+
+    entry: dict[str, Any]
+    files: dict[str, bytes]
+
+
+def answer_samples(models: Sequence[PackedModel], samples: Sequence[GoldenSample], task: str) -> Golden:
+    """Run every variant on the samples, on one CPU thread, and measure how far a right answer may be from that.
+
+    Args:
+        models: The variants.
+        samples: Golden inputs.
+        task: As edgekit calls it.
+
+    Raises:
+        BundleError: if a variant answers with NaN.
+    """
+    files: dict[str, bytes] = {}
+    entries = [_sample_entry(i, sample, files) for i, sample in enumerate(samples)]
+    outputs: dict[str, Any] = {}
+    tolerance: dict[str, Any] = {}
+    for model in models:
+        answers = _answers(model, samples)
+        outputs[model.name] = [dict(_output_entries(model.name, i, named, files)) for i, named in enumerate(answers)]
+        tolerance[model.name] = _tolerance(model, samples, answers, task)
+    return Golden({"samples": entries, "outputs": outputs, "tolerance": tolerance}, files)
+
+
+def _answers(model: PackedModel, samples: Sequence[GoldenSample]) -> list[dict[str, Array]]:
+    session = Session(model.candidate.path, threads=1)
+    names = [s.name for s in session.outputs]
+    answers = [dict(zip(names, session.run(sample.feeds), strict=True)) for sample in samples]
+    for index, named in enumerate(answers):
+        spoilt = next((k for k, v in named.items() if _holds_nan(v)), None)
+        if spoilt is not None:
+            raise BundleError(
+                f"variant {model.name!r} answers golden sample {index} with NaN in output {spoilt!r}; it is broken, "
+                "leave it out"
+            )
+    return [{k: v for k, v in named.items() if _is_plain(v)} for named in answers]
+
+
+def _holds_nan(value: object) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f" and bool(np.isnan(value).any())
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in _KINDS
+
+
+def _tolerance(
+    model: PackedModel, samples: Sequence[GoldenSample], answers: Sequence[Mapping[str, Array]], task: str
+) -> dict[str, Any]:
+    plain = list(answers[0])
+    names = [s.name for s in model.info.outputs]
+    kept = [names.index(name) for name in plain]
+    found = measure_tolerance(
+        model.candidate.path, [s.feeds for s in samples], [list(named.values()) for named in answers], kept
+    )
+    first = next(iter(answers[0].values()), None)
+    classes = task == "classification" and first is not None and first.ndim == 2
+    return {**found, "same_top1": bool(classes and _far_apart([next(iter(a.values())) for a in answers], found))}
+
+
+def _far_apart(outputs: Sequence[Array], tolerance: Mapping[str, float]) -> bool:
+    """Whether the first class leads by more than both may move, in every sample: then another first is a mistake."""
+    ordered = [np.sort(o, axis=1) for o in outputs]
+    if any(o.shape[1] < 2 for o in ordered):
+        return False
+    leads = [float((o[:, -1] - o[:, -2]).min()) for o in ordered]
+    most = max(float(np.abs(o).max()) for o in ordered)
+    return min(leads) > 2 * (tolerance["absolute"] + tolerance["relative"] * most)
+
+
+def _sample_entry(index: int, sample: GoldenSample, files: dict[str, bytes]) -> dict[str, Any]:
+    raw = f"golden/{index}.raw.{sample.suffix}" if sample.raw is not None else None
+    if raw is not None and sample.raw is not None:
+        files[raw] = sample.raw
+    inputs = {}
+    for position, (name, array) in enumerate(sample.feeds.items()):
+        if _is_plain(array):
+            inputs[name] = _tensor(f"golden/{index}.{_file_part(name, position)}.bin", array, files)
+    return {"raw": raw, "inputs": inputs}
+
+
+def _output_entries(
+    variant: str, index: int, named: Mapping[str, Array], files: dict[str, bytes]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    for position, (name, array) in enumerate(named.items()):
+        yield name, _tensor(f"golden/{variant}/{index}.{_file_part(name, position)}.bin", array, files)
+
+
+def _file_part(name: str, position: int) -> str:
+    """A tensor's name where it is a file's name on every system, its number else; those of graphs may hold anything."""
+    plain = name.isascii() and name.replace("_", "").replace("-", "").isalnum() and len(name) <= 64
+    return name if plain else str(position)
+
+
+def _tensor(path: str, array: Array, files: dict[str, bytes]) -> dict[str, Any]:
+    files[path] = raw_bytes(array)
+    return {"file": path, "dtype": str(array.dtype), "shape": list(array.shape)}
+
+
+def raw_bytes(array: Array) -> bytes:
+    """The elements in C order, little-endian."""
+    plain = np.ascontiguousarray(array)
+    return (plain.byteswap() if sys.byteorder == "big" else plain).tobytes()

@@ -1,0 +1,123 @@
+"""From what a model file says of itself to the manifest's pre- and postprocessing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgekit.data import ImagePreprocessing, our_task
+from edgekit.specs import TensorSpec
+
+WHITE = 255  # of pictures of 8 bits, what files and cameras give
+
+
+def preprocessing_of(metadata: Mapping[str, str], inputs: Sequence[TensorSpec]) -> dict[str, Any] | None:
+    """How raw samples become inputs; None where arrays go in as they are.
+
+    Args:
+        metadata: Of the model file.
+        inputs: Of the model.
+    """
+    told = _told(metadata)
+    if told.get("kind") == "image":
+        picture = next((s for s in inputs if s.rank == 4), None)
+        return None if picture is None else _image(told, picture.name)
+    if told.get("kind") == "series":
+        series = next((s for s in inputs if s.rank == 3), None)
+        lengths = next((s.name for s in inputs if s.name == "lengths"), None)
+        return None if series is None else {**told, "input": series.name, "lengths": lengths}
+    return _text(told, inputs) if told.get("kind") == "text" else None
+
+
+def picture_preprocessing(entry: Mapping[str, Any]) -> ImagePreprocessing:
+    """The manifest's entry of pictures, as the object that prepares them."""
+    numbers = {k: tuple(entry[k]) for k in ("mean", "std", "resize")}
+    return ImagePreprocessing(**{**{k: v for k, v in entry.items() if k not in ("kind", "input")}, **numbers})
+
+
+def _told(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What the file says of its preprocessing; another tool's entry of the same name says nothing."""
+    try:
+        found = json.loads(metadata.get("edgekit.preprocessing", "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _image(told: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """For pictures of 8 bits, whose white is 255: digits were trained on 0..16, and no file holds such pixels."""
+    stored = ImagePreprocessing(**{k: v for k, v in told.items() if k != "kind"})
+    resize = stored.resize or (stored.height, stored.width)
+    scale = 1 / WHITE if stored.scale > 1 / WHITE else stored.scale
+    return {**stored.as_dict(), "input": name, "scale": scale, "resize": list(resize), "resample": stored.resample}
+
+
+def _text(told: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> dict[str, Any]:
+    names = [s.name for s in inputs]
+    kept = {k: told[k] for k in ("vocabulary", "tokenizer_sha256", "length", "truncate") if k in told}
+    return {
+        "kind": "text",
+        "tokenizer": "preprocessing/tokenizer.json",
+        **kept,
+        "ids": _first(names, ("ids", "input_ids")),
+        "mask": _first(names, ("mask", "attention_mask")),
+        "positions": _first(names, ("position_ids",)),
+        "segments": _first(names, ("token_type_ids", "segments")),
+    }
+
+
+def _first(names: Sequence[str], wanted: Sequence[str]) -> str | None:
+    return next((name for name in wanted if name in names), None)
+
+
+def postprocessing_of(
+    task: str, metadata: Mapping[str, str], outputs: Sequence[TensorSpec], preprocessing: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What the first output means.
+
+    Args:
+        task: As edgekit calls it; "" where it is not known.
+        metadata: Of the model file.
+        outputs: Of the model.
+        preprocessing: The manifest's entry.
+    """
+    entry: dict[str, Any] = {"kind": _KINDS.get(task, "none"), "output": outputs[0].name if outputs else ""}
+    if entry["kind"] == "regression":
+        # the exported graph answers in the unit of the labels already
+        return {**entry, "targets": classes_of(metadata), "mean": 0.0, "std": 1.0}
+    if entry["kind"] == "image":
+        pixels = preprocessing or _image(told, "") if (told := _told(metadata)).get("kind") == "image" else None
+        return {**entry, "kind": "none"} if pixels is None else {**entry, **_range(pixels)}
+    return entry
+
+
+_KINDS = {
+    "classification": "softmax",
+    "step-classification": "softmax",
+    "regression": "regression",
+    "reconstruction": "image",
+    "generation": "image",
+    "language-modelling": "tokens",
+    "masked-language-modelling": "tokens",
+    "sequence-to-sequence": "tokens",
+}
+
+
+def _range(pixels: Mapping[str, Any]) -> dict[str, Any]:
+    """What turns outputs into pixels: (output * std + mean) / scale."""
+    return {k: pixels[k] for k in ("height", "width", "channels", "scale", "mean", "std")}
+
+
+def classes_of(metadata: Mapping[str, str]) -> list[str]:
+    """Names of the classes, or of the targets; [] where the file says none."""
+    try:
+        found = json.loads(metadata.get("edgekit.classes", "[]"))
+    except ValueError:
+        return []
+    return [str(c) for c in found] if isinstance(found, list) else []
+
+
+def task_of(metadata: Mapping[str, str]) -> str:
+    """What the model does, as edgekit calls it; "" where the file does not say."""
+    return our_task(metadata.get("edgekit.task", ""))

@@ -1,0 +1,128 @@
+"""How far a right answer may be from the golden one, measured by what other machines do to numbers.
+
+Two machines add the same products in another order, fuse other nodes, round ties of int8 to the other side, or multiply
+floats with 11 bits of significand (NVIDIA's TF32, half precision). Each of these is tried on the golden samples here:
+
+- another number of threads, and the graph as it is without ONNX Runtime's optimisations, which is another order;
+- float inputs and large float weights changed by 2^-11 of themselves, the rounding of an 11-bit significand, twice
+  with other random signs. To compute with rounding is to compute exactly with slightly other data (Wilkinson 1963), and
+  data that moved a little falls on the other side of an int8 tie.
+
+The tolerance is the largest difference seen times a safety factor of 4, and at least 2^-12 of the largest output; the
+relative part is two roundings of 11 bits. Both are far below what a wrong preprocessing changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from math import floor, log10
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from edgekit.errors import ModelError
+from edgekit.graph.read import every_node, every_weight, proto_bytes, read_model
+from edgekit.ort import Session
+from edgekit.specs import Array, Feeds
+
+ROUNDING = 2.0**-11
+_SAFETY = 4.0
+_LEAST = 2.0**-12
+_RELATIVE = 2 * ROUNDING
+_DRAWS = 2
+_LARGE = 64  # elements; what is smaller may be sizes, axes or limits
+_MOST_BYTES = 1 << 30  # of a model that is changed in memory
+_SIZES = ("Resize", "Upsample", "Range", "Tile", "Slice", "Pad", "OneHot")
+
+Run = Callable[[Feeds], list[Array]]
+
+
+def measure_tolerance(
+    path: Path, samples: Sequence[Feeds], golden: Sequence[Sequence[Array]], kept: Sequence[int]
+) -> dict[str, float]:
+    """The tolerance of a model's outputs.
+
+    Args:
+        path: The model.
+        samples: Golden inputs.
+        golden: Its outputs for each, on one CPU thread.
+        kept: Which of the model's outputs those are.
+
+    Returns:
+        "absolute" and "relative": an answer is right where |answer - golden| <= absolute + relative * |golden|.
+    """
+    seen = 0.0
+    for run in _other_machines(path):
+        for feeds, outputs in zip(samples, golden, strict=True):
+            answers = run(feeds)
+            pairs = zip((answers[i] for i in kept), outputs, strict=True)
+            seen = max([seen, *(largest_difference(a, b) for a, b in pairs)])
+    largest = max((float(np.abs(o[np.isfinite(o)]).max(initial=0.0)) for o in _floats(golden)), default=0.0)
+    return {"absolute": _rounded_up(max(_SAFETY * seen, _LEAST * largest)), "relative": _rounded_up(_RELATIVE)}
+
+
+def largest_difference(answer: Array, golden: Array) -> float:
+    """The largest difference of two outputs; infinite where shapes differ or one alone is not finite."""
+    if answer.shape != golden.shape:
+        return float("inf")
+    if not answer.size or golden.dtype.kind not in "fiub":
+        return 0.0
+    a, b = answer.astype(np.float64), golden.astype(np.float64)
+    differ = ~((a == b) | (np.isnan(a) & np.isnan(b)))
+    if not np.isfinite([a[differ], b[differ]]).all():
+        return float("inf")
+    return float(np.abs(a[differ] - b[differ]).max(initial=0.0))
+
+
+def _floats(golden: Sequence[Sequence[Array]]) -> Iterator[Array]:
+    return (o for outputs in golden for o in outputs if o.dtype.kind == "f" and o.size)
+
+
+def _other_machines(path: Path) -> Iterator[Run]:
+    """Runs of the model as other machines would round it."""
+    yield Session(path, threads=2).run
+    plain: list[Run] = []
+    with suppress(ModelError):  # some models load only with an optimisation
+        plain.append(Session(path, threads=1, graph_optimization=False).run)
+    yield from plain
+    proto = read_model(path)
+    light = proto_bytes(proto) <= _MOST_BYTES
+    for seed in range(_DRAWS):
+        model: Path | bytes = _jittered(proto, seed).SerializeToString() if light else path
+        yield _on_jittered_inputs(Session(model, threads=1), seed)
+
+
+def _on_jittered_inputs(session: Session, seed: int) -> Run:
+    def run(feeds: Feeds) -> list[Array]:
+        rng = np.random.default_rng(seed)
+        return session.run({k: _jitter(v, rng) if v.dtype.kind == "f" else v for k, v in feeds.items()})
+
+    return run
+
+
+def _jittered(model: onnx.ModelProto, seed: int) -> onnx.ModelProto:
+    rng, changed = np.random.default_rng(seed), onnx.ModelProto()
+    changed.CopyFrom(model)
+    sizes = {name for node in every_node(changed) if node.op_type in _SIZES for name in node.input}
+    for tensor in every_weight(changed):
+        floats = tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
+        if floats and tensor.name not in sizes and np.prod(tensor.dims, dtype=np.int64) >= _LARGE:
+            moved = _jitter(numpy_helper.to_array(tensor), rng)
+            tensor.CopyFrom(numpy_helper.from_array(moved, tensor.name))
+    return changed
+
+
+def _jitter(values: Array, rng: np.random.Generator) -> Array:
+    signs = rng.choice(np.array([-ROUNDING, ROUNDING], np.float32), size=values.shape)
+    return np.asarray(values * (1 + signs)).astype(values.dtype)
+
+
+def _rounded_up(value: float) -> float:
+    """Two digits, so that the same measurement gives the same number."""
+    if value <= 0:
+        return 0.0
+    step = 10.0 ** (floor(log10(value)) - 1)
+    return float(f"{np.ceil(value / step) * step:.2g}")

@@ -1,0 +1,92 @@
+"""edgekit pack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgekit.cli.command import command, emit
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgekit.bundle import Candidate, PackOptions
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "pack")(pack)
+
+
+def pack(
+    out: Annotated[Path, typer.Option(help="The bundle to write: a directory, or a .zip.")],
+    models: Annotated[
+        list[Path] | None, typer.Argument(help="Variants of one model, .onnx files; the one to prefer first.")
+    ] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="A model under a name of its own: --variant small=int8.onnx")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="A finished directory of `edgekit run`, with its models, figures and data.")
+    ] = None,
+    choose: Annotated[str, typer.Option(help="Of a run: best, all, or a model's name.")] = "best",
+    data: Annotated[
+        str | None, typer.Option(help="Golden samples and what the guard learns: a data set's name, an .npz or text.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, max=100, help="Golden samples.")] = 3,
+    name: Annotated[str, typer.Option(help="Of the bundle; by default that of the run or the output.")] = "",
+    version: Annotated[str, typer.Option(help="Of the bundle.")] = "1",
+    license: Annotated[str, typer.Option(help="Of the model, such as Apache-2.0.")] = "",
+    description: Annotated[str, typer.Option(help="One sentence.")] = "",
+    tokenizer: Annotated[Path | None, typer.Option(help="The tokenizer.json, if not beside the model.")] = None,
+) -> None:
+    """Pack variants of a model with all that an app needs to run and check them."""
+    from edgekit.bundle import PackOptions, pack_bundle
+
+    options = PackOptions(name, version, license, description, data, samples, tokenizer)
+    candidates, options = _asked_for(models or [], variant or [], run, choose, options)
+    packed = pack_bundle(candidates, out, options)
+    emit(packed.as_dict(), lambda: _table(packed.as_dict()))
+
+
+def _asked_for(
+    models: list[Path], named: list[str], run: Path | None, choose: str, options: PackOptions
+) -> tuple[list[Candidate], PackOptions]:
+    from edgekit.bundle.given import given_models
+    from edgekit.bundle.run import models_of_run
+
+    if run is None:
+        return given_models(models, _pairs(named), options), options
+    if models or named:
+        raise typer.BadParameter("name models, or a finished run with --run, not both")
+    return models_of_run(run, choose, options)
+
+
+def _pairs(named: list[str]) -> list[tuple[str, Path]]:
+    found = []
+    for text in named:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise typer.BadParameter(f"--variant {text!r} is not of the form NAME=PATH")
+        found.append((name, Path(path)))
+    return found
+
+
+def _table(content: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    title = f"{content['out']}: {content['name']} {content['version']}, {content['size_bytes']:,} bytes"
+    table = Table(title=title, title_justify="left")
+    for column in ("variant", "precision", "bytes", "quality", "tolerance", "ONNX Runtime"):
+        table.add_column(column, overflow="fold")
+    for row in content["variants"]:
+        metric = row["metric"]
+        quality = f"{metric['name']} {metric['value']:.4f}" if metric else "-"
+        allowed = f"{content['tolerance'][row['name']]['absolute']:g}"
+        table.add_row(
+            *(row["name"], row["precision"], f"{row['size_bytes']:,}", quality, allowed),
+            f"{row['minimum_onnxruntime']}+",
+        )
+    return table
