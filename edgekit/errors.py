@@ -9,10 +9,9 @@
     ├── ExportError           a model that does not export, or whose export differs from torch
     ├── CompressError         a compression step that cannot be applied
     ├── OutputError           an output path that cannot be written
-    ├── BundleError           a bundle that cannot be packed, read or trusted
     ├── BusyError             a directory that another edgekit is using
     ├── MissingPackageError   an optional package that this command needs
-    ├── BundleError           a bundle that is damaged, or that this machine cannot run
+    ├── BundleError           a bundle that cannot be packed, is damaged, or does not run here
     ├── InputError            an input that a bundle's model does not take
     ├── OverloadError         a queue of inputs that is full
     └── ProviderError         exit code 3: an execution provider that was asked for and is not there
@@ -65,10 +64,6 @@ class OutputError(EdgekitError):
     """An output path that cannot be written."""
 
 
-class BundleError(EdgekitError):
-    """A bundle that cannot be packed, read or trusted."""
-
-
 class BusyError(EdgekitError):
     """A directory that another edgekit process is using."""
 
@@ -78,7 +73,7 @@ class MissingPackageError(EdgekitError):
 
 
 class BundleError(EdgekitError):
-    """A bundle that is damaged, or that this machine cannot run."""
+    """A bundle that cannot be packed, is damaged, or that this machine cannot run."""
 
 
 class InputError(EdgekitError):

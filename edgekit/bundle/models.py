@@ -135,7 +135,7 @@ def variant_entry(model: PackedModel) -> dict[str, Any]:
         "file": f"{model.folder}/model.onnx",
         "format": "onnx",
         "target": candidate.target,
-        "providers": [PROVIDERS[name].ort_name for name in _PROVIDERS.get(candidate.target, ("cpu",))],
+        "providers": [PROVIDERS[name].ort_name for name in _providers(model)],
         "session": {"graph_optimization_level": "all", "intra_op_threads": 0, "config": {}},
         "precision": precision_of(info),
         "opsets": dict(info.opsets),
@@ -148,6 +148,13 @@ def variant_entry(model: PackedModel) -> dict[str, Any]:
         "bench": [_bench_row(row) for row in candidate.bench],
         "lineage": [dict(step) for step in candidate.lineage],
     }
+
+
+def _providers(model: PackedModel) -> tuple[str, ...]:
+    """Where it may run, the best first: what is in float runs on a GPU too, if that is asked for."""
+    usual = _PROVIDERS.get(model.candidate.target, ("cpu",))
+    floats = model.info.precision.activations.startswith("float")
+    return (*usual, "cuda") if floats and "cuda" not in usual else usual
 
 
 def precision_of(info: ModelInfo) -> str:

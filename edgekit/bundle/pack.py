@@ -16,11 +16,12 @@ from edgekit.bundle.golden import answer_samples
 from edgekit.bundle.manifest import created_now
 from edgekit.bundle.models import PackedModel, read_models, tensor_entries, variant_entry
 from edgekit.bundle.preprocessing import classes_of, postprocessing_of, preprocessing_of, task_of
-from edgekit.bundle.records import SCHEMA_VERSION, Candidate, PackOptions
+from edgekit.bundle.records import Candidate, PackOptions
 from edgekit.bundle.samples import GoldenData, collect_samples, copy_tokenizer
 from edgekit.bundle.write import check_place, finish, place_files, writing
 from edgekit.data import Split
 from edgekit.progress import note
+from edgekit.runtime.manifest import SCHEMA_VERSION
 
 
 @dataclass(frozen=True)

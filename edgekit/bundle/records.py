@@ -9,9 +9,6 @@ from typing import Any
 
 from edgekit.data import TextConfig
 
-SCHEMA_VERSION = 1
-MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
-
 
 @dataclass(frozen=True)
 class Candidate:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.bundle.manifest import manifest_bytes
-from edgekit.bundle.records import MANIFEST, SIGNATURE
 from edgekit.errors import OutputError
 from edgekit.files import replacing, replacing_directory, sha256_of
+from edgekit.runtime.archive import MANIFEST, SIGNATURE
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can hold
 _PACKED = (".json", ".md", ".txt", ".py")  # weights hardly get smaller, and stored files open faster

@@ -47,6 +47,7 @@ def test_the_manifest_says_what_goes_in_and_comes_out(manifest: dict[str, Any]) 
     assert [v["name"] for v in manifest["variants"]] == ["small", "base"]
     small, base = manifest["variants"]
     assert (small["precision"], base["precision"]) == ("int8 weights", "float32")
+    assert base["providers"] == ["CPUExecutionProvider", "CUDAExecutionProvider"]
     assert (base["opsets"], base["ir_version"], base["minimum_onnxruntime"]) == ({"ai.onnx": 18}, 10, "1.18")
 
 
