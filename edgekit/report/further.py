@@ -21,13 +21,14 @@ def base_lines(report: Mapping[str, Any]) -> list[str]:
     return [*_cuts(report), *_in_torch(report), *_baseline(report)]
 
 
-def lost(model: Mapping[str, Any]) -> str:
-    """What a model loses on test data against the base, for a sentence; "" where nothing can be said."""
+def worse_by(model: Mapping[str, Any]) -> str:
+    """How much worse or better than the base a model is on test data, for a sentence; "" where nothing can be said."""
     metric, drop = model["metric"]["test"], model["drop"]["test"]["value"]
+    word = "better" if drop < 0 else "worse"
     if metric["unit"] == "":
-        return f"{100 * drop:+.2f} points lost on test data"
+        return f"{100 * abs(drop):.2f} points {word} on test data"
     base = abs(base_value(metric, drop))
-    return f"{100 * drop / base:+.2f} % of {metric['name']} lost on test data" if base else ""
+    return f"{metric['name']} {100 * abs(drop) / base:.2f} % {word} on test data" if base else ""
 
 
 def _baseline(report: Mapping[str, Any]) -> Iterator[str]:

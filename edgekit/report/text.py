@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.report.chain import chain_markdown
 from edgekit.report.comparison import COLUMNS, compare, why_unchanged
-from edgekit.report.further import further_lines, lost
+from edgekit.report.further import further_lines, worse_by
 from edgekit.report.pictures.section import Section, markdown_sections
 from edgekit.report.robustness import robust_markdown
 
@@ -67,7 +67,7 @@ def verdict(report: Mapping[str, Any]) -> str:
     best = next(m for m in report["models"] if m["name"] == report["best"])
     gain = best["bench"][0]["speedup"]["ratio"]
     text = f"Take {best['name']} ({best['path']}): {best['size_ratio']:.2f}x smaller, {gain:.2f}x as fast"
-    text += f", {lost(best)}" if lost(best) else ""
+    text += f", {worse_by(best)}" if worse_by(best) else ""
     return text + ("." if report["accepted"] is not False else "; that misses the floor the recipe asks for.")
 
 

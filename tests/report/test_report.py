@@ -94,7 +94,9 @@ def test_the_table_has_the_figures(report: dict[str, Any]) -> None:
 
 
 def test_the_verdict_says_what_to_take(report: dict[str, Any]) -> None:
-    assert verdict(report).startswith("Take int8 (models/int8.onnx): 4.00x smaller, 2.00x as fast, +0.50 points lost")
+    assert verdict(report).startswith("Take int8 (models/int8.onnx): 4.00x smaller, 2.00x as fast, 0.50 points worse")
+    report["models"][1]["drop"]["test"]["value"] = -0.001
+    assert "2.00x as fast, 0.10 points better on test data" in verdict(report)
 
 
 @pytest.mark.parametrize(
