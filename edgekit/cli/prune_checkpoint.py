@@ -49,6 +49,8 @@ def _table(report: PruneReport, out: Path) -> Table:
         if cost:
             cells = (human_count(cost["before"]), human_count(cost["after"]), f"{cost['ratio']:.2f}x fewer")
             table.add_row("MACs" if name == "macs" else name, *cells)
+    if "speedup" in report.details:
+        table.add_row("latency, exported", "", "", f"{report.details['speedup']:.2f}x as fast")
     for link in report.details.get("links", ()):
         table.add_row(f"{report.metric}, {link['name']} (validation)", "", f"{link['validation']:.4f}", "")
     table.add_row(f"{report.metric} (test)", f"{report.before:.4f}", f"{report.after:.4f}", f"{0.0 - report.drop:+.4f}")

@@ -103,7 +103,8 @@ def prune_channels(config: ChannelsConfig, step: TorchStep) -> StepResult:
             links.append(link(step, pruned, f"normalised anew{which}"))
         model = fine_tune(step, pruned, config.finetune, out=out)
         links += [link(step, model, f"fine-tuned{which}")] if config.finetune else []
-    return outcome(step, model, links, f"channels of least {config.importance} importance", kept)
+    gained = {"speedup": step.speedup(model)} if config.latency is not None else {}
+    return outcome(step, model, links, f"channels of least {config.importance} importance", kept, **gained)
 
 
 def _without(model: TrainedModel, removals: Sequence[Removal]) -> TrainedModel:

@@ -151,6 +151,7 @@ def test_a_measured_speed_up_is_a_goal(step_of: Prepare) -> None:
     faked = type(step)(**{**vars(step), "speedup": speedup})
     result = prune_channels(ChannelsConfig(latency=1.5, round_to=1, finetune=None), faked)
     assert result.details["parameters"]["ratio"] >= 1.5
+    assert result.details["speedup"] == result.details["parameters"]["ratio"]
     assert len(asked) <= 8  # each is an export and a measurement
 
 
