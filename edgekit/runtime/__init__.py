@@ -6,8 +6,24 @@ with load("digits.zip") as model:
     print(model.predict("seven.png").label)
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from edgekit.runtime.answers import Candidacy, Prediction
 from edgekit.runtime.manifest import Manifest, Variant, read_manifest
 from edgekit.runtime.model import Model, load
 
-__all__ = ["Candidacy", "Manifest", "Model", "Prediction", "Variant", "load", "read_manifest"]
+if TYPE_CHECKING:
+    from edgekit.runtime.batcher import MicroBatcher
+
+__all__ = ["Candidacy", "Manifest", "MicroBatcher", "Model", "Prediction", "Variant", "load", "read_manifest"]
+
+
+def __getattr__(name: str) -> Any:
+    """The queue is imported by whoever uses it: a single answer needs no threads."""
+    if name == "MicroBatcher":
+        from edgekit.runtime.batcher import MicroBatcher
+
+        return MicroBatcher
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -61,34 +61,26 @@ class Prediction:
         return {"outputs": {name: np.asarray(a).tolist() for name, a in self.outputs.items()}, **told}
 
 
-def answer_each(
-    outputs: Mapping[str, Array], manifest: Manifest, count: int, top: int, warnings: Sequence[tuple[str, ...]]
-) -> list[Prediction]:
-    """One answer for each row of a batch.
+def answer_row(row: Mapping[str, Array], manifest: Manifest, top: int, warnings: tuple[str, ...]) -> Prediction:
+    """The answer to one input.
 
     Args:
-        outputs: Of the model, axis 0 is the batch.
+        row: Outputs of the model without the batch axis.
         manifest: Of its bundle.
-        count: Rows that are wanted; further ones are filling.
         top: Classes to name, at most.
-        warnings: For each row.
+        warnings: Of the guard.
     """
-    rows = [{name: np.asarray(array)[index] for name, array in outputs.items()} for index in range(count)]
-    return [_answer(row, manifest, top, told) for row, told in zip(rows, warnings, strict=True)]
-
-
-def _answer(row: Mapping[str, Array], manifest: Manifest, top: int, warnings: tuple[str, ...]) -> Prediction:
     finishing = manifest.postprocessing
-    main = row[finishing.get("output", manifest.outputs[0].name)]
+    main = row[finishing.get("output") or manifest.outputs[0].name]
     kind = finishing["kind"]
-    if kind == "softmax":
-        return Prediction(_best(softmax(main), manifest.classes, top), {}, row, warnings)
-    if kind == "sigmoid":
-        return Prediction(_best(sigmoid(main), manifest.classes, top), {}, row, warnings)
+    if kind in ("softmax", "sigmoid"):
+        scores = softmax(main) if kind == "softmax" else sigmoid(main)
+        return Prediction(_best(scores, manifest.classes, top), {}, row, warnings)
     if kind == "regression":
-        return Prediction((), _in_units(main, finishing, manifest.classes), row, warnings)
+        names = tuple(finishing.get("targets") or manifest.classes)
+        return Prediction((), _in_units(main, finishing, names), row, warnings)
     if kind == "image":
-        return Prediction((), {}, {**row, "pixels": _pixels(main, manifest.postprocessing)}, warnings)
+        return Prediction((), {}, {**row, "pixels": _pixels(main, finishing)}, warnings)
     return Prediction((), {}, row, warnings)
 
 
@@ -111,11 +103,11 @@ def _best(scores: Array, classes: Sequence[str], top: int) -> tuple[Candidacy, .
     return tuple(Candidacy(classes[i] if i < len(classes) else str(i), float(scores[i])) for i in order)
 
 
-def _in_units(main: Array, finishing: Mapping[str, Any], classes: Sequence[str]) -> dict[str, float]:
+def _in_units(main: Array, finishing: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
     scaled = main.astype(np.float64).reshape(-1) * np.asarray(finishing.get("std", 1.0)) + np.asarray(
         finishing.get("mean", 0.0)
     )
-    return {classes[i] if i < len(classes) else f"target {i}": float(v) for i, v in enumerate(scaled)}
+    return {names[i] if i < len(names) else f"target {i}": float(v) for i, v in enumerate(scaled)}
 
 
 def _pixels(image: Array, finishing: Mapping[str, Any]) -> Array:

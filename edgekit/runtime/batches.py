@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import InputError
-from edgekit.runtime.check import check_array
+from edgekit.runtime.check import check_arrays
 from edgekit.specs import Array, Feeds, TensorSpec
 
 MOST_ROWS = 32
@@ -40,11 +40,9 @@ def row_of(given: Any, inputs: Sequence[TensorSpec]) -> dict[str, Array]:
     """
     arrays = given if isinstance(given, Mapping) else _only_input(given, inputs)
     specs = {spec.name: spec for spec in inputs}
-    for names, reason in ((set(specs) - set(arrays), "is missing"), (set(arrays) - set(specs), "is none of the model")):
-        if names:
-            listed = "; ".join(map(str, inputs))
-            raise InputError(f"input {min(names)!r} {reason}; the model takes {listed}")
-    return {name: _row(arrays[name], spec) for name, spec in specs.items()}
+    whole = {name: _with_batch(value, specs[name]) if name in specs else value for name, value in arrays.items()}
+    check_arrays(whole, [_of_any_batch(spec) for spec in inputs])
+    return {name: np.asarray(whole[name][0]) for name in specs}
 
 
 def _only_input(given: Any, inputs: Sequence[TensorSpec]) -> Mapping[str, Any]:
@@ -54,16 +52,19 @@ def _only_input(given: Any, inputs: Sequence[TensorSpec]) -> Mapping[str, Any]:
     raise InputError(f"the model takes arrays by name ({listed}), got {type(given).__name__}")
 
 
-def _row(value: Any, spec: TensorSpec) -> Array:
+def _with_batch(value: Any, spec: TensorSpec) -> Any:
+    """An array with a batch axis of 1."""
     if not isinstance(value, np.ndarray) or value.ndim != spec.rank:
-        value = value[None] if isinstance(value, np.ndarray) and value.ndim == spec.rank - 1 else value
-    elif len(value) != 1:
+        return value[None] if isinstance(value, np.ndarray) and value.ndim == spec.rank - 1 else value
+    if len(value) > 1:
         raise InputError(
             f"input {spec.name!r} has {len(value)} rows, and one input has one; give a list, or arrays to run()"
         )
-    batch = spec.shape[0] if spec.shape else 1
-    check_array(value, TensorSpec(spec.name, spec.dtype, ("batch", *spec.shape[1:])) if batch != 1 else spec)
-    return np.asarray(value[0])
+    return value
+
+
+def _of_any_batch(spec: TensorSpec) -> TensorSpec:
+    return TensorSpec(spec.name, spec.dtype, ("batch", *spec.shape[1:])) if spec.shape else spec
 
 
 def cut_batches(
@@ -81,13 +82,14 @@ def cut_batches(
     fixed = next((s.shape[0] for s in inputs if s.shape and isinstance(s.shape[0], int)), None)
     groups: dict[tuple[Any, ...], list[int]] = {}
     for place, row in enumerate(rows):
-        groups.setdefault(tuple(a.shape for n, a in row.items() if n not in fill), []).append(place)
+        groups.setdefault(tuple(a.shape for n, a in sorted(row.items()) if n not in fill), []).append(place)
     size = fixed or MOST_ROWS
     for places in groups.values():
         for start in range(0, len(places), size):
             chosen = places[start : start + size]
             repeated = [*chosen, *chosen[-1:] * (size - len(chosen) if fixed else 0)]
-            yield Batch({s.name: _stacked([rows[p][s.name] for p in repeated], s, fill) for s in inputs}, tuple(chosen))
+            names = [spec for spec in inputs if spec.name in rows[chosen[0]]]
+            yield Batch({s.name: _stacked([rows[p][s.name] for p in repeated], s, fill) for s in names}, tuple(chosen))
 
 
 def _stacked(arrays: Sequence[Array], spec: TensorSpec, fill: Mapping[str, float]) -> Array:

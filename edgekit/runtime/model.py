@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgekit.errors import BundleError, InputError
-from edgekit.runtime.answers import Prediction, answer_each
+from edgekit.runtime.answers import Prediction, answer_row
 from edgekit.runtime.archive import MANIFEST, open_archive, read_file
 from edgekit.runtime.batches import cut_batches, row_of
-from edgekit.runtime.check import check_arrays
-from edgekit.runtime.choose import short_provider
-from edgekit.runtime.manifest import MOST_MANIFEST_BYTES, Manifest, Variant, read_manifest
+from edgekit.runtime.check import check_arrays, check_finite
+from edgekit.runtime.choose import Candidate, short_provider
+from edgekit.runtime.guard import look_at
+from edgekit.runtime.manifest import MOST_MANIFEST_BYTES, Manifest, read_manifest
+from edgekit.runtime.prepare import Preparation, open_preparation
 from edgekit.runtime.session import open_first
 from edgekit.specs import Array, Feeds, TensorSpec
 
@@ -25,6 +27,9 @@ def load(
     provider: str | None = None,
     variant: str | None = None,
     threads: int | None = None,
+    key: str | bytes | None = None,
+    guard: Guarding = "warn",
+    truncate: bool | None = None,
 ) -> Model:
     """Open a bundle's best model that runs here.
 
@@ -33,16 +38,23 @@ def load(
         provider: Only this one, such as "cuda"; an error says why it cannot be had. None takes the first that works.
         variant: Only this one; None takes the first of the manifest that works.
         threads: Intra-op threads; None for what the manifest says, or all cores.
+        key: Of an encrypted bundle.
+        guard: What `predict` does about inputs that are unlike calibration data: "warn" tells it with the answer,
+            "error" refuses those that are far off, None does not look, at NaN neither.
+        truncate: Whether texts that are too long are cut; None for what the manifest says.
 
     Raises:
         BundleError: if the bundle is damaged, or ONNX Runtime refuses its model.
         ProviderError: if the provider, or every one of the bundle, cannot be had.
     """
+    if guard not in ("warn", "error", None):
+        raise BundleError(f"guard must be 'warn', 'error' or None, got {guard!r}")
     with open_archive(Path(bundle)) as archive:
         content = read_file(archive, MANIFEST, MOST_MANIFEST_BYTES)
         manifest = read_manifest(content, f"{bundle}: {MANIFEST}")
-        session, candidate = open_first(archive, manifest, provider, variant, threads)
-    return Model(session, manifest, candidate.variant, short_provider(candidate.provider))
+        preparation = open_preparation(archive, manifest, truncate)
+        session, candidate = open_first(archive, manifest, provider, variant, threads, key)
+    return Model(session, manifest, candidate, preparation, guard)
 
 
 class Model:
@@ -54,9 +66,12 @@ class Model:
         provider: Short name of the one that it runs on.
     """
 
-    def __init__(self, session: Any, manifest: Manifest, variant: Variant, provider: str) -> None:
-        self.manifest, self.variant, self.provider = manifest, variant, provider
-        self._session: Any = session
+    def __init__(
+        self, session: Any, manifest: Manifest, candidate: Candidate, preparation: Preparation, guard: Guarding
+    ) -> None:
+        self.manifest, self.variant = manifest, candidate.variant
+        self.provider = short_provider(candidate.provider)
+        self._session, self._preparation, self._guard = session, preparation, guard
         self._outputs = [spec.name for spec in manifest.outputs]
 
     @property
@@ -88,7 +103,7 @@ class Model:
             BundleError: if the model fails, or is closed.
         """
         try:
-            return dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
+            return dict(zip(self._outputs, self._session.run(self._outputs, feeds)))  # noqa: B905 - strict takes time
         except Exception as error:  # looked at only now, so that a good input pays nothing for it
             raise self._reason(feeds, error) from error
 
@@ -96,8 +111,9 @@ class Model:
         """Answer one input, or a list of them.
 
         Args:
-            given: Arrays by the name of the input, with or without the batch axis, or the array of the only input; a
-                list of such. A list is run in batches.
+            given: What the bundle's preprocessing starts from: a picture (path, bytes, Pillow image, pixels), a text, a
+                series or a .wav file. Or prepared arrays by the name of the input, with a batch axis of 1 or without
+                it; the array itself where there is one input and no preprocessing. A list of such is run in batches.
             top: Classes to name, at most.
 
         Returns:
@@ -106,20 +122,55 @@ class Model:
         Raises:
             InputError: if it is not what the model takes; for a list, with the number of the item.
         """
-        return self.predict_list(given, top=top) if isinstance(given, list) else self.predict_list([given], top=top)[0]
-
-    def predict_list(self, given: Sequence[Any], *, top: int = 5) -> list[Prediction]:
-        """Answer several inputs, in batches."""
+        if not isinstance(given, list):
+            return self.answer([self.prepare(given)], top=top)[0]
         if not given:
             raise InputError("the list is empty; give at least one input")
-        samples = [self._prepare(item, index, len(given)) for index, item in enumerate(given)]
-        answers: list[Prediction | None] = [None] * len(samples)
-        for batch in cut_batches(samples, self.inputs):
-            outputs = self.run(batch.feeds)
-            found = answer_each(outputs, self.manifest, len(batch.places), top, [()] * len(batch.places))
-            for place, answer in zip(batch.places, found, strict=True):
-                answers[place] = answer
-        return [answer for answer in answers if answer is not None]
+        return self.answer([self._prepare_item(item, i, len(given)) for i, item in enumerate(given)], top=top)
+
+    async def predict_async(self, given: Any, *, top: int = 5) -> Any:
+        """`predict` in a thread, so that an event loop goes on meanwhile."""
+        import asyncio
+
+        return await asyncio.to_thread(self.predict, given, top=top)
+
+    def prepare(self, given: Any) -> dict[str, Array]:
+        """One input as `predict` takes it -> arrays by the name of the input, without a batch axis.
+
+        Raises:
+            InputError: if it is not what the model takes, or holds NaN.
+        """
+        row = row_of(given, self.inputs) if isinstance(given, Mapping) else self._preparation.row(given)
+        if self._guard is not None:
+            for name, array in row.items():
+                check_finite(array, name)
+        return row
+
+    def answer(self, rows: Sequence[Feeds], *, top: int = 5) -> list[Prediction]:
+        """Run prepared inputs in batches.
+
+        Args:
+            rows: Of `prepare`.
+            top: Classes to name, at most.
+
+        Raises:
+            InputError: if the guard is to refuse, and one is far from calibration data.
+        """
+        found = self.answer_or_refuse(rows, top=top)
+        for index, answer in enumerate(found):
+            if isinstance(answer, InputError):
+                raise InputError(f"item {index} of {len(rows)}: {answer}") if len(rows) > 1 else answer
+        return [answer for answer in found if isinstance(answer, Prediction)]
+
+    def answer_or_refuse(self, rows: Sequence[Feeds], *, top: int = 5) -> list[Prediction | InputError]:
+        """The same, with the error in the place of what the guard refuses, so that the others have their answers."""
+        answers: dict[int, Prediction | InputError] = {}
+        for batch in cut_batches(rows, self.inputs, self._preparation.fill):
+            outputs = self.run(self._preparation.complete(batch.feeds))
+            for index, place in enumerate(batch.places):
+                own = {name: array[index] for name, array in outputs.items()}
+                answers[place] = self._judged(rows[place], own, top)
+        return [answers[place] for place in range(len(rows))]
 
     def close(self) -> None:
         """Let go of the session; what runs meanwhile ends well, and what comes later is refused."""
@@ -131,11 +182,21 @@ class Model:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _prepare(self, item: Any, index: int, count: int) -> dict[str, Array]:
+    def _judged(self, row: Feeds, outputs: Feeds, top: int) -> Prediction | InputError:
+        """An answer with what is unusual about its input, or why there is none."""
+        if self._guard is None or not self.manifest.guard:
+            return answer_row(outputs, self.manifest, top, ())
+        found = look_at(row, outputs, self.manifest.guard)
+        far = next((finding for finding in found if finding.refuse), None)
+        if far is not None and self._guard == "error":
+            return InputError(f"{far.text}; load with guard='warn' to get an answer anyway")
+        return answer_row(outputs, self.manifest, top, tuple(finding.text for finding in found))
+
+    def _prepare_item(self, item: Any, index: int, count: int) -> dict[str, Array]:
         try:
-            return row_of(item, self.inputs)
+            return self.prepare(item)
         except InputError as error:
-            raise InputError(f"item {index} of {count}: {error}" if count > 1 else str(error)) from error
+            raise InputError(f"item {index} of {count}: {error}") from error
 
     def _reason(self, feeds: Mapping[str, Any], error: Exception) -> Exception:
         if self._session is None:

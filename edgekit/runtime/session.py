@@ -36,7 +36,7 @@ def open_first(
     provider: str | None,
     variant: str | None,
     threads: int | None,
-    key: bytes | None = None,
+    key: str | bytes | None = None,
 ) -> tuple[Any, Candidate]:
     """Open the first of a bundle's variants that runs here.
 
@@ -67,7 +67,7 @@ def open_first(
 
 
 def _try(
-    archive: Archive, manifest: Manifest, candidate: Candidate, threads: int | None, key: bytes | None
+    archive: Archive, manifest: Manifest, candidate: Candidate, threads: int | None, key: str | bytes | None
 ) -> tuple[Any, str]:
     """A session, or why the provider does not load."""
     variant = candidate.variant
@@ -89,7 +89,7 @@ def _try(
     return session, ""
 
 
-def model_bytes(archive: Archive, manifest: Manifest, variant: Variant, key: bytes | None) -> bytes:
+def model_bytes(archive: Archive, manifest: Manifest, variant: Variant, key: str | bytes | None) -> bytes:
     """A variant's model, checked."""
     return read_checked(archive, variant.file, manifest.files[variant.file])
 

@@ -1,0 +1,220 @@
+"""Pictures -> the input of a model, exactly as training prepared them; Pillow only where a file has to be read."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.errors import InputError, MissingPackageError
+from edgekit.specs import Array
+
+MOST_PIXELS = 64_000_000  # of a picture file; a phone's largest today is 200 million, which no model looks at
+MOST_PICTURE_BYTES = 256 << 20
+# What cameras, phones and screens write. Pillow reads more, by code that few people look at.
+_COMMON, _RARER = ("PNG", "JPEG", "BMP", "GIF", "PPM"), ("WEBP", "TIFF", "AVIF")
+_ORIENTATION = 0x0112  # of EXIF
+_RESAMPLING = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}  # Pillow's numbers
+_GREY = (19595, 38470, 7471)  # ITU-R 601-2 luma in 16 bits, as Pillow has it
+
+
+@dataclass(frozen=True)
+class PicturePreparation:
+    """From a picture to one input.
+
+    Attributes:
+        input: Name of the input.
+        height: Of the input, in pixels.
+        width: Of the input, in pixels.
+        channels: 1 for grey, 3 for RGB.
+        scale: Pixels are multiplied by it.
+        mean: One a channel; subtracted after scaling.
+        std: One a channel; divided by at the end.
+        resize: (shorter edge,) keeps the sides' ratio and cuts the middle out, (height, width) stretches, () stretches
+            to the input's size.
+        resample: How.
+    """
+
+    input: str
+    height: int
+    width: int
+    channels: int
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize: tuple[int, ...] = ()
+    resample: str = "bilinear"
+
+    def row(self, given: Any) -> dict[str, Array]:
+        """Prepare a picture.
+
+        Args:
+            given: A path, a file's bytes, a Pillow image, or its pixels (height, width[, channels]).
+
+        Returns:
+            The input's name -> float32 (channels, height, width).
+
+        Raises:
+            InputError: if it is no picture, or too large.
+            MissingPackageError: if Pillow is needed and not there.
+        """
+        pixels = self._in_channels(given if isinstance(given, np.ndarray) else read_pixels(given, self.channels))
+        if pixels.shape[:2] != (self.height, self.width) or self.resize:
+            pixels = self._resized(pixels)
+        shaped = pixels.reshape(self.height, self.width, self.channels).transpose(2, 0, 1)
+        mean, std = (np.asarray(v, np.float32).reshape(-1, 1, 1) for v in (self.mean, self.std))
+        return {self.input: np.ascontiguousarray((shaped.astype(np.float32) * np.float32(self.scale) - mean) / std)}
+
+    def _in_channels(self, pixels: Array) -> Array:
+        """Pixels (height, width[, 3]) in grey or colour; alpha is dropped."""
+        if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)) or not pixels.size:
+            got = "x".join(map(str, pixels.shape)) or "scalar"
+            raise InputError(
+                f"pixels must be height x width or height x width x 3, got {got}; give a batch as a list, and prepared "
+                f"inputs as {{{self.input!r}: array}}"
+            )
+        if pixels.dtype.kind not in "uif":
+            raise InputError(f"pixels must be numbers, got dtype {pixels.dtype.name}")
+        if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+            raise InputError(f"the picture has {int((~np.isfinite(pixels)).sum())} pixels that are NaN or infinite")
+        planes = pixels.reshape(*pixels.shape[:2], -1)
+        if self.channels == 1 and planes.shape[2] > 1:
+            return _grey(planes)
+        return (
+            np.repeat(planes[:, :, :1], 3, axis=2) if planes.shape[2] < self.channels else planes[..., : self.channels]
+        )
+
+    def _resized(self, pixels: Array) -> Array:
+        height, width = self._target(*pixels.shape[:2])
+        if pixels.shape[:2] != (height, width):
+            pixels = _resample(pixels, height, width, self.resample)
+        return _middle(pixels, self.height, self.width)
+
+    def _target(self, height: int, width: int) -> tuple[int, int]:
+        wanted = self.resize or (self.height, self.width)
+        if len(wanted) == 2:
+            return wanted[0], wanted[1]
+        short, long = wanted[0], int(wanted[0] * max(height, width) / min(height, width))
+        if short * long > MOST_PIXELS:
+            raise InputError(f"the picture of {width}x{height} pixels is too narrow to be resized; cut it")
+        return (long, short) if width <= height else (short, long)
+
+
+def picture_preparation(entry: Mapping[str, Any]) -> PicturePreparation:
+    """The manifest's entry, as what prepares pictures."""
+    kept = {k: v for k, v in entry.items() if k in PicturePreparation.__dataclass_fields__}
+    lists: dict[str, Any] = {k: tuple(v) for k, v in kept.items() if isinstance(v, list)}
+    return PicturePreparation(**{**kept, **lists})
+
+
+def read_pixels(given: Any, channels: int) -> Array:
+    """The pixels of a picture, turned upright as its EXIF says.
+
+    Args:
+        given: A path, a file's bytes, or a Pillow image.
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        uint8 (height, width) or (height, width, 3).
+
+    Raises:
+        InputError: if it is no picture, or has more than MOST_PIXELS; it is not decoded before that is known.
+        MissingPackageError: without Pillow.
+    """
+    name, library = _title(given), import_pillow()
+    try:
+        if isinstance(given, library.Image):
+            return _decoded(given, name, channels)
+        with _opened(io.BytesIO(given) if isinstance(given, bytes) else Path(given), library) as picture:
+            return _decoded(picture, name, channels)
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{name} is not there") from None
+    except Exception as error:  # Pillow raises what its decoders raise, down to struct.error
+        raise InputError(f"{name} is no picture that can be read ({' '.join(str(error).split())[:160]})") from error
+
+
+def import_pillow() -> Any:
+    """PIL.Image.
+
+    Raises:
+        MissingPackageError: without Pillow.
+    """
+    try:
+        from PIL import Image
+    except ModuleNotFoundError:
+        raise MissingPackageError("pictures need Pillow; install it: pip install pillow") from None
+    return Image
+
+
+def _opened(source: Any, library: Any) -> Any:
+    """A picture of which only the head has been read; rarer formats load all of Pillow's plugins."""
+    try:
+        return library.open(source, formats=_COMMON)
+    except library.UnidentifiedImageError:
+        library.init()
+        return library.open(source, formats=[name for name in _RARER if name in library.OPEN])
+
+
+def _title(given: Any) -> str:
+    if isinstance(given, (str, os.PathLike)):
+        size = os.path.getsize(given) if os.path.exists(given) else 0
+        name = str(given)
+    elif isinstance(given, bytes):
+        size, name = len(given), "the picture"
+    elif type(given).__module__.startswith("PIL."):
+        size, name = 1, "the picture"
+    else:
+        raise InputError(
+            f"a picture is a path, a file's bytes, a Pillow image or an array of pixels, got {type(given).__name__}"
+        )
+    if size > MOST_PICTURE_BYTES:
+        raise InputError(f"{name} has {size:,} bytes, and {MOST_PICTURE_BYTES:,} are the most")
+    if not size and isinstance(given, bytes):
+        raise InputError("the picture has no bytes")
+    return name
+
+
+def _decoded(picture: Any, name: str, channels: int) -> Array:
+    width, height = picture.size
+    if width * height > MOST_PIXELS:
+        raise InputError(f"{name} has {width}x{height} pixels, and {MOST_PIXELS:,} are the most; make it smaller")
+    if picture.getexif().get(_ORIENTATION, 1) != 1:
+        from PIL import ImageOps
+
+        picture = ImageOps.exif_transpose(picture)
+    return np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+
+
+def _grey(planes: Array) -> Array:
+    """Pillow's grey of uint8 (height, width, 3 or 4), to the bit; of others the same weights."""
+    red, green, blue = (planes[..., i] for i in range(3))
+    if planes.dtype != np.uint8:
+        return np.asarray((red * _GREY[0] + green * _GREY[1] + blue * _GREY[2]) / 65536)
+    weighted = red.astype(np.uint32) * _GREY[0] + green.astype(np.uint32) * _GREY[1] + blue.astype(np.uint32) * _GREY[2]
+    return np.asarray((weighted + 0x8000) >> 16).astype(np.uint8)
+
+
+def _resample(pixels: Array, height: int, width: int, method: str) -> Array:
+    if pixels.dtype != np.uint8:
+        raise InputError(
+            f"the picture has {pixels.shape[1]}x{pixels.shape[0]} pixels of {pixels.dtype.name}, and the model takes "
+            f"{width}x{height}; only uint8 is resized"
+        )
+    library = import_pillow()
+    flat = np.ascontiguousarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
+    return np.asarray(library.fromarray(flat).resize((width, height), library.Resampling(_RESAMPLING[method])))
+
+
+def _middle(pixels: Array, height: int, width: int) -> Array:
+    """The middle of a picture; borders that it does not reach are 0."""
+    missing = [max(0, height - pixels.shape[0]), max(0, width - pixels.shape[1])]
+    padded = np.pad(pixels, [(-(-m // 2), m // 2) for m in missing] + [(0, 0)] * (pixels.ndim - 2))
+    top, left = (padded.shape[0] - height) // 2, (padded.shape[1] - width) // 2
+    return padded[top : top + height, left : left + width]
