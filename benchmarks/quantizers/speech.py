@@ -5,7 +5,7 @@ Source: Wan 2018, arXiv:1710.10467 (generalized end-to-end loss).
 
 from __future__ import annotations
 
-import wave
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,11 @@ from build import OPSET
 from tasks import Array
 from torch import nn
 
-_RATE, _WINDOW, _HOP, _MELS = 16000, 400, 160, 40
-_FRAMES, _CLIPS_A_VOICE, _ENROLLED, _CALIBRATION = 80, 200, 10, 64
-_LOUDNESS_DB = -30
+# The recipe has to stand alone, so that its folder can be copied; what it shares lies there.
+sys.path.append(str(Path(__file__).parents[2] / "recipes" / "speakers-resemblyzer"))
+from clips import ENROLLED, MELS, read_clips
+
+_CALIBRATION = 64
 
 
 class Encoder(nn.Module):
@@ -24,7 +26,7 @@ class Encoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(_MELS, 256, 3, batch_first=True)
+        self.lstm = nn.LSTM(MELS, 256, 3, batch_first=True)
         self.linear = nn.Linear(256, 256)
 
     def forward(self, mel: torch.Tensor) -> torch.Tensor:
@@ -41,7 +43,7 @@ def build_speakers(data: Path, folder: Path) -> None:
     mels, voices = np.concatenate([np.stack(c) for c in clips]), np.repeat(range(len(clips)), [len(c) for c in clips])
     order = np.random.default_rng(0).permutation(len(voices))
     mels, voices = mels[order], voices[order]
-    enrolled = np.concatenate([np.flatnonzero(voices == k)[:_ENROLLED] for k in range(len(clips))])
+    enrolled = np.concatenate([np.flatnonzero(voices == k)[:ENROLLED] for k in range(len(clips))])
     rest = np.setdiff1d(np.arange(len(voices)), enrolled)
     tested = np.concatenate([enrolled, rest[_CALIBRATION:]])
     export_encoder(data, mels[:1], folder)
@@ -65,53 +67,3 @@ def export_encoder(data: Path, sample: Array, folder: Path) -> None:
         dynamo=False,
         dynamic_axes={"mel": {0: "batch", 1: "time"}, "out": {0: "batch"}},
     )
-
-
-def read_clips(folder: Path) -> list[Array]:
-    """The first 0.8 s of up to 200 prompts of one voice, as mel frames (80, 40) each."""
-    clips: list[Array] = []
-    for path in sorted(folder.glob("*.wav")):
-        sound = None if "beep" in path.name or "tone" in path.name else read_sound(path)
-        mel = None if sound is None else mel_frames(sound)
-        if mel is not None and len(mel) >= _FRAMES:
-            clips.append(mel[:_FRAMES])
-        if len(clips) == _CLIPS_A_VOICE:
-            break
-    return clips
-
-
-def read_sound(path: Path) -> Array | None:
-    """Samples at 16 kHz, band-limited from 8 kHz; None where the file is too short or of another rate."""
-    with wave.open(str(path)) as file:
-        samples = np.frombuffer(file.readframes(file.getnframes()), np.int16) / 32768.0
-        if len(samples) < 0.85 * 8000 or file.getframerate() != 8000:
-            return None
-    spectrum = np.fft.rfft(samples)
-    padded = np.pad(spectrum, (0, len(samples) + 1 - len(spectrum)))
-    return np.asarray(np.fft.irfft(padded, 2 * len(samples)) * 2)
-
-
-def mel_frames(sound: Array) -> Array:
-    """Mel power spectrum, float32 (frames, 40), of a sound (samples,) brought to one loudness."""
-    gain = min(10, 10 ** (_LOUDNESS_DB / 20) / max(1e-6, np.sqrt((sound**2).mean())))
-    padded = np.pad(sound * gain, _WINDOW // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP] * np.hanning(_WINDOW + 1)[:_WINDOW]
-    power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
-    return np.asarray(power @ mel_filters().T, np.float32)
-
-
-def mel_filters() -> Array:
-    """Triangles of unit area on Slaney's mel scale, (40, 201)."""
-    edges = _mel_to_hz(np.linspace(_hz_to_mel(0.0), _hz_to_mel(_RATE / 2), _MELS + 2))
-    bins = np.fft.rfftfreq(_WINDOW, 1 / _RATE)
-    low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    rising, falling = (bins - low) / (middle - low), (high - bins) / (high - middle)
-    return np.asarray(np.maximum(0, np.minimum(rising, falling)) * 2 / (high - low))
-
-
-def _hz_to_mel(hz: float) -> float:
-    return hz / (200 / 3) if hz < 1000 else 15 + float(np.log(hz / 1000)) / (np.log(6.4) / 27)
-
-
-def _mel_to_hz(mel: Array) -> Array:
-    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((np.log(6.4) / 27) * (mel - 15)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from edgekit.compress.prune.graph.trace.records import CountFix, Labels
@@ -63,43 +65,35 @@ def group_normalization(tracing: Tracing, index: int) -> None:
 
 def layer_normalization(tracing: Tracing, index: int) -> None:
     """What it normalises over it mixes: those axes stay."""
-    node = tracing.model.graph.node[index]
-    x = tracing.read(index, 0)
-    if x is None:
-        tracing.opaque(index)
-        return
-    axis = int(attribute(node, "axis", -1)) % len(x)
-    tracing.block(x[axis:], node, "mixes the channels that it normalises over")
-    mixed = (*x[:axis], *(None,) * (len(x) - axis))
-    for name, axes in zip(node.output, (mixed, mixed, mixed), strict=False):
-        tracing.give(name, axes)
+    first = int(attribute(tracing.model.graph.node[index], "axis", -1))
+    _mix(tracing, index, lambda rank: set(range(first % rank, rank)))
 
 
 def softmax(tracing: Tracing, index: int) -> None:
     """One axis, and before opset 13 everything behind it, is normalised over."""
-    node = tracing.model.graph.node[index]
-    x = tracing.read(index, 0)
-    if x is None:
-        tracing.opaque(index)
-        return
     per_axis = tracing.opset >= _SOFTMAX_PER_AXIS
-    axis = int(attribute(node, "axis", -1 if per_axis else 1)) % len(x)
-    mixed = {axis} if per_axis else set(range(axis, len(x)))
-    tracing.block((x[a] for a in mixed), node, "mixes the channels that it normalises over")
-    axes: tuple[Labels, ...] = tuple(None if a in mixed else labels for a, labels in enumerate(x))
-    tracing.give(node.output[0], axes)
+    axis = int(attribute(tracing.model.graph.node[index], "axis", -1 if per_axis else 1))
+    _mix(tracing, index, lambda rank: {axis % rank} if per_axis else set(range(axis % rank, rank)))
 
 
 def lp_normalization(tracing: Tracing, index: int) -> None:
     """One axis is normalised over."""
+    axis = int(attribute(tracing.model.graph.node[index], "axis", -1))
+    _mix(tracing, index, lambda rank: {axis % rank})
+
+
+def _mix(tracing: Tracing, index: int, axes_of: Callable[[int], set[int]]) -> None:
+    """Axes that are normalised over stay, by the rank of the input; the others pass through to every output."""
     node = tracing.model.graph.node[index]
     x = tracing.read(index, 0)
     if x is None:
         tracing.opaque(index)
         return
-    axis = int(attribute(node, "axis", -1)) % len(x)
-    tracing.block([x[axis]], node, "mixes the channels that it normalises over")
-    tracing.give(node.output[0], tuple(None if a == axis else labels for a, labels in enumerate(x)))
+    mixed = axes_of(len(x))
+    tracing.block((x[a] for a in sorted(mixed)), node, "mixes the channels that it normalises over")
+    axes: tuple[Labels, ...] = tuple(None if a in mixed else labels for a, labels in enumerate(x))
+    for name in filter(None, node.output):
+        tracing.give(name, axes)
 
 
 def reduce(tracing: Tracing, index: int) -> None:
