@@ -20,6 +20,7 @@ _ORDER = """
 ORDER = _ORDER.split()
 HEAVY = {
     "captum",
+    "cryptography",
     "PIL",
     "torch",
     "lightning",

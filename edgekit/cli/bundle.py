@@ -1,23 +1,26 @@
-"""edgekit pack."""
+"""edgekit pack, verify, sign."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgekit.cli.command import command, emit
+from edgekit.cli.command import VERDICT_NO, command, emit
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgekit.bundle import Candidate, PackOptions
+    from edgekit.bundle import Candidate, PackOptions, Verdict
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     command(app, "pack")(pack)
+    command(app, "verify")(verify)
+    command(app, "sign")(sign)
 
 
 def pack(
@@ -51,6 +54,36 @@ def pack(
     emit(packed.as_dict(), lambda: _table(packed.as_dict()))
 
 
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="A directory or a .zip that `edgekit pack` made.")],
+    key: Annotated[Path | None, typer.Option(help="Public key, PEM, of who must have signed it.")] = None,
+    provider: Annotated[str, typer.Option(help="Which the models are run on.")] = "cpu",
+    key_file: Annotated[Path | None, typer.Option(help="Key of encrypted models.")] = None,
+    key_env: Annotated[str | None, typer.Option(help="Environment variable with that key.")] = None,
+) -> None:
+    """Check a bundle here: every file's hash, who signed it, and each variant's golden answers."""
+    from edgekit.bundle import verify_bundle
+    from edgekit.runtime.seal import read_key
+
+    verdict = verify_bundle(bundle, public_key=key, provider=provider, key=read_key(key_file, key_env))
+    emit(verdict.as_dict(), lambda: _checks_table(verdict))
+    for fault in verdict.faults:
+        print(f"failed: {fault.what}: {fault.detail}", file=sys.stderr)
+    if verdict.faults:
+        raise typer.Exit(VERDICT_NO)
+
+
+def sign(
+    bundle: Annotated[Path, typer.Argument(help="A directory or a .zip that `edgekit pack` made.")],
+    key: Annotated[Path, typer.Option(help="Private Ed25519 key, PEM: openssl genpkey -algorithm ed25519")],
+) -> None:
+    """Sign a bundle; `verify --key` with the public key tells whether it is still yours."""
+    from edgekit.bundle import sign_bundle
+
+    fingerprint = sign_bundle(bundle, key)
+    emit({"bundle": str(bundle), "key": fingerprint}, lambda: f"{bundle} is signed with key {fingerprint}")
+
+
 def _asked_for(
     models: list[Path], named: list[str], run: Path | None, choose: str, options: PackOptions
 ) -> tuple[list[Candidate], PackOptions]:
@@ -72,6 +105,22 @@ def _pairs(named: list[str]) -> list[tuple[str, Path]]:
             raise typer.BadParameter(f"--variant {text!r} is not of the form NAME=PATH")
         found.append((name, Path(path)))
     return found
+
+
+def _checks_table(verdict: Verdict) -> Table:
+    from rich.table import Table
+
+    outcome = "failed" if verdict.faults else "passed"
+    table = Table(title=f"{verdict.bundle}: {outcome} (ONNX Runtime {verdict.onnxruntime})", title_justify="left")
+    table.add_column("checked", no_wrap=True)
+    table.add_column("result")
+    table.add_column("found", overflow="fold")
+    for check in verdict.checks:
+        table.add_row(check.what, _RESULTS[check.passed], check.detail)
+    return table
+
+
+_RESULTS = {True: "passed", False: "FAILED", None: "-"}
 
 
 def _table(content: dict[str, Any]) -> Table:

@@ -1,0 +1,140 @@
+"""A variant against its golden answers, in a child process with limits; what an app embeds is what runs here."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.bundle.expected import Expected, StoredTensor, Tolerance, read_expected
+from edgekit.bundle.tolerance import largest_difference
+from edgekit.errors import BundleError, ModelError
+from edgekit.ort.child import answer_parent, limit_memory
+from edgekit.runtime.archive import Archive, extract_files, open_archive, read_checked
+from edgekit.runtime.manifest import Manifest, Variant
+from edgekit.runtime.model import Model, load
+from edgekit.runtime.prepare import open_preparation
+from edgekit.specs import Array
+
+
+def _work(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The child's side."""
+    limit_memory()
+    bundle = Path(request["bundle"])
+    key = bytes.fromhex(request["key"]) if "key" in request else None
+    try:
+        return _checked(bundle, request["variant"], request["provider"], key)
+    except BundleError as error:  # its type is not known to the parent's side
+        raise ModelError(str(error)) from error
+
+
+def _checked(bundle: Path, name: str, provider: str, key: bytes | None) -> dict[str, Any]:
+    with (
+        load(bundle, provider=provider, variant=name, key=key, guard=None) as model,
+        open_archive(bundle) as archive,
+    ):
+        expected = read_expected(model.manifest)
+        _check_graph(archive, model.manifest, model.variant)
+        differences, faults = _compare(model, archive, expected)
+        prepared, unlike = _prepare(archive, model.manifest, expected)
+    detail = (
+        f"loads on {provider}; {len(differences)} golden answers, the farthest {max(differences, default=0.0):.2g} "
+        f"away ({expected.tolerance[name].absolute:g} is allowed)"
+        + (f"; {prepared} raw samples become the golden inputs" if prepared else "")
+    )
+    return {"faults": [*faults, *unlike], "detail": detail}
+
+
+def _check_graph(archive: Archive, manifest: Manifest, variant: Variant) -> None:
+    """What every foreign model goes through here: bounds of external data, the checker, operators that exist.
+
+    Raises:
+        ModelError: if it does not pass.
+    """
+    from edgekit.graph.read import read_model
+
+    if variant.format != "onnx" or variant.encrypted is not None:  # who has the key has vouched for what it opens
+        return
+    names = [name for name in manifest.files if name.startswith(variant.folder)]
+    with tempfile.TemporaryDirectory(prefix="edgekit-verify-") as directory:
+        extract_files(archive, manifest.files, Path(directory), names)
+        try:
+            read_model(Path(directory) / variant.file)
+        except ModelError as error:
+            raise ModelError(str(error).replace(f"{directory}/", "")) from error
+
+
+def _compare(model: Model, archive: Archive, expected: Expected) -> tuple[list[float], list[str]]:
+    """The largest difference of each golden answer, and what is too far away."""
+    differences, faults = [], []
+    tolerance, manifest = expected.tolerance[model.variant.name], model.manifest
+    for index, (inputs, outputs) in enumerate(zip(expected.inputs, expected.outputs[model.variant.name], strict=True)):
+        answers = model.run({name: read_tensor(archive, manifest, tensor) for name, tensor in inputs.items()})
+        for name, tensor in outputs.items():
+            want = read_tensor(archive, manifest, tensor)
+            differences.append(largest_difference(answers[name], want))
+            faults += _faults(f"golden sample {index}, output {name!r}", answers[name], want, tolerance)
+    return differences, faults
+
+
+def _faults(where: str, answer: Array, want: Array, tolerance: Tolerance) -> list[str]:
+    """Why an answer is wrong; at most one line."""
+    if answer.shape != want.shape:
+        return [f"{where} has shape {answer.shape}, and the golden one {want.shape}"]
+    if not within(answer, want, tolerance):
+        far = largest_difference(answer, want)
+        return [f"{where} is up to {far:.3g} off, and {tolerance.absolute:g} is allowed: it computes something else"]
+    if tolerance.same_top1 and (answer.argmax(axis=-1) != want.argmax(axis=-1)).any():
+        return [f"{where} has another first class than the golden one"]
+    return []
+
+
+def _prepare(archive: Archive, manifest: Manifest, expected: Expected) -> tuple[int, list[str]]:
+    """How many raw samples there are, and which of them do not become their golden inputs."""
+    preparation, faults = open_preparation(archive, manifest, None), []
+    raws = [(index, name) for index, name in enumerate(expected.raw) if name is not None]
+    for index, name in raws:
+        content = read_checked(archive, name, manifest.files[name])
+        row = preparation.row(content.decode() if name.endswith(".txt") else content)
+        made = preparation.complete({key: value[None] for key, value in row.items()})
+        for key, tensor in expected.inputs[index].items():
+            if key not in made or not _is_close(made[key], read_tensor(archive, manifest, tensor)):
+                faults.append(f"golden sample {index}: {name} does not become the golden input {key!r}")
+    return len(raws), faults
+
+
+def _is_close(made: Array, golden: Array) -> bool:
+    """Equal but for the last bits of floats."""
+    if made.shape != golden.shape:
+        return False
+    return bool(np.allclose(made, golden, rtol=1e-5, atol=1e-6) if golden.dtype.kind == "f" else (made == golden).all())
+
+
+def within(answer: Array, want: Array, tolerance: Tolerance) -> bool:
+    """Whether |answer - want| <= absolute + relative * |want| everywhere; NaN and infinities must be the same."""
+    a, b = answer.astype(np.float64), want.astype(np.float64)
+    finite = np.isfinite(a) & np.isfinite(b)
+    near, golden = np.where(finite, a, 0.0), np.where(finite, b, 0.0)
+    close = np.abs(near - golden) <= tolerance.absolute + tolerance.relative * np.abs(golden)
+    return bool(np.where(finite, close, (a == b) | (np.isnan(a) & np.isnan(b))).all())
+
+
+def read_tensor(archive: Archive, manifest: Manifest, tensor: StoredTensor) -> Array:
+    """A golden input or output.
+
+    Raises:
+        BundleError: if its file is another one, or does not hold what the manifest says.
+    """
+    content = read_checked(archive, tensor.file, manifest.files[tensor.file])
+    dtype = np.dtype(tensor.dtype).newbyteorder("<")
+    if math.prod(tensor.shape) * dtype.itemsize != len(content):
+        raise BundleError(f"{tensor.file} has {len(content)} bytes, which are no {tensor.dtype} {tensor.shape}")
+    return np.frombuffer(content, dtype).reshape(tensor.shape).astype(dtype.newbyteorder("="))
+
+
+if __name__ == "__main__":
+    answer_parent(_work)
