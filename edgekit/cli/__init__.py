@@ -44,11 +44,12 @@ def main() -> None:
     from edgekit.cli.export import register as add_export
     from edgekit.cli.generate import register as add_generate
     from edgekit.cli.look import register as add_look
+    from edgekit.cli.predict import register as add_predict
     from edgekit.cli.prune import register as add_prune
     from edgekit.cli.recipes import register as add_recipes
     from edgekit.cli.train import register as add_train
 
     making = (add_recipes, add_train, add_export, add_compress, add_prune, add_distill)
-    for add in (*making, add_evaluate, add_compare, add_bench, add_generate, add_bundle, add_look):
+    for add in (*making, add_evaluate, add_compare, add_bench, add_generate, add_bundle, add_predict, add_look):
         add(app)
     app()

@@ -2,15 +2,14 @@
 
 Three looks, each against statistics of calibration data that `guard_statistics` made when the bundle was packed:
 
-- range: the least and the greatest value of each float input.
+- range: the least and the greatest value of each float input, which may be passed by a tenth of what lies between them.
 - moments: of each float input four numbers (mean, spread, and mean step between neighbours along the last axis and the
   one before it), and how far they lie from those of calibration data in standard deviations, their correlations taken
   into account (Mahalanobis 1936). It notices noise, blank or inverted pictures, and wrong units.
 - energy: -log sum exp of the logits; high where no class speaks up (Liu et al. 2020, arXiv:2010.03759).
 
-A threshold to warn is the 99 % quantile of calibration data, so that of inputs like them each look warns of about one in
-a hundred too.
-The threshold to refuse lies as far above the greatest value of calibration data as that lies above their median.
+The threshold to warn is the 99 % quantile of calibration data, so that of inputs like them each look warns of about one
+in a hundred too. The threshold to refuse lies as far above their greatest value as that lies above their median.
 None of this proves that an answer is right.
 """
 
@@ -26,6 +25,7 @@ from edgekit.specs import Array
 
 _LEAST_SAMPLES = 20  # fewer say too little about four numbers and their correlations
 _QUANTILE = 0.99
+_SLACK = 0.1  # of the range
 _SHRINKAGE = 0.05  # of the correlations, so that their matrix can be inverted
 
 
@@ -130,7 +130,7 @@ def _look_at_range(name: str, sample: Array, told: Mapping[str, Any]) -> Finding
     low, high = float(told["low"]), float(told["high"])
     least, most = float(sample.min()), float(sample.max())
     beyond = max(low - least, most - high)
-    if beyond <= 1e-6 * max(abs(low), abs(high)):  # float32 has no more digits
+    if beyond <= max(_SLACK * (high - low), 1e-6 * max(abs(low), abs(high))):  # float32 has no more digits than that
         return None
     text = f"input {name!r} lies in {least:.4g}..{most:.4g}, calibration data in {low:.4g}..{high:.4g}"
     return Finding(text, refuse=beyond > high - low)

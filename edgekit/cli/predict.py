@@ -1,0 +1,115 @@
+"""edgekit predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from edgekit.cli.command import command, emit, json_wanted
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgekit.runtime import Model, Prediction
+    from edgekit.runtime.sources import Answered
+
+_MOST_NUMBERS = 6  # of an output, in the table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "predict")(predict)
+
+
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="A directory or a .zip that `edgekit pack` made.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Pictures, .wav, .npy, .npz, .txt, folders of them, - for standard input; for a model of text, texts.",
+        ),
+    ],
+    provider: Annotated[str | None, typer.Option(help="Only this one; by default the first that works.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Only this one; by default the first that works.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="By default what the bundle says, or all cores.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Classes to name, at most.")] = 3,
+    guard: Annotated[
+        Literal["warn", "error", "off"], typer.Option(help="What to do about inputs that are unlike calibration data.")
+    ] = "warn",
+    truncate: Annotated[bool, typer.Option("--truncate", help="Cut texts that are too long.")] = False,
+) -> None:
+    """Answer inputs with a bundle's model, as an app that embeds it would."""
+    from edgekit.runtime import load
+    from edgekit.runtime.sources import answer_words
+
+    asked: Any = {"provider": provider, "variant": variant, "threads": threads, "truncate": truncate or None}
+    with load(bundle, guard=None if guard == "off" else guard, **asked) as model:
+        answers = list(answer_words(model, inputs, top=top))
+        emit(_document(bundle, model, answers), lambda: _table(model, answers))
+    _tell(answers)
+
+
+def _document(bundle: Path, model: Model, answers: list[Answered]) -> dict[str, Any]:
+    told = [a.prediction.as_dict() if a.prediction else {"error": a.error} for a in answers]
+    return {
+        "bundle": str(bundle),
+        "name": model.manifest.name,
+        "version": model.manifest.version,
+        "variant": model.variant.name,
+        "provider": model.provider,
+        "predictions": [{"input": a.name, **one} for a, one in zip(answers, told, strict=True)],
+    }
+
+
+def _table(model: Model, answers: list[Answered]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(
+        box=None, title=f"{model.manifest.name}: {model.variant.name} on {model.provider}", title_justify="left"
+    )
+    for heading in ("input", "answer"):
+        table.add_column(heading, overflow="fold")
+    for answered in answers:
+        shown = "-" if answered.prediction is None else _in_words(answered.prediction)
+        table.add_row(escape(_short(answered.name)), escape(shown))
+    return table
+
+
+def _in_words(prediction: Prediction) -> str:
+    if prediction.top:
+        return ", ".join(f"{c.label} {c.score:.1%}" for c in prediction.top)
+    if prediction.values:
+        return ", ".join(f"{name} {value:.6g}" for name, value in prediction.values.items())
+    return "; ".join(f"{name} {_numbers(array)}" for name, array in prediction.outputs.items())
+
+
+def _numbers(array: Any) -> str:
+    """The first numbers of an output, and its shape where there are more."""
+    flat = array.reshape(-1)
+    first = " ".join(f"{value:.4g}" for value in flat[:_MOST_NUMBERS].tolist())
+    return first if len(flat) <= _MOST_NUMBERS else f"{'x'.join(map(str, array.shape))}: {first} …"
+
+
+def _short(name: str) -> str:
+    line = " ".join(name.split())
+    return line if len(line) <= 60 else f"{line[:57]}…"
+
+
+def _tell(answers: list[Answered]) -> None:
+    """What was unusual, and what had no answer; exit code 1 for the latter."""
+    import sys
+
+    from edgekit.progress import warn
+
+    for answered in answers:
+        for text in answered.prediction.warnings if answered.prediction and not json_wanted() else ():
+            warn(f"{_short(answered.name)}: {text}")
+    wrong = [answered for answered in answers if answered.prediction is None]
+    for answered in wrong:
+        print(f"error: {answered.error}", file=sys.stderr)
+    if wrong:
+        raise typer.Exit(1)

@@ -1,0 +1,46 @@
+"""Answers on a command line where nothing but numpy and ONNX Runtime is installed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekit.errors import EdgekitError
+from edgekit.runtime.model import load
+from edgekit.runtime.sources import answer_words
+
+
+def main(words: Sequence[str], bundle: Path | None = None) -> int:
+    """Answer inputs, a line of JSON for each.
+
+    Args:
+        words: Of the command line; the bundle is the first of them where it is not given.
+        bundle: Its directory or .zip.
+
+    Returns:
+        The exit code: 0, or 1 if something could not be answered.
+    """
+    parser = argparse.ArgumentParser(description="Answer inputs with a bundle's model; one line of JSON for each.")
+    if bundle is None:
+        parser.add_argument("bundle", type=Path, help="a directory or a .zip")
+    parser.add_argument("inputs", nargs="+", help="files, folders, texts for a model of text, or - for standard input")
+    parser.add_argument("--provider", help="only this one, such as cuda")
+    parser.add_argument("--variant", help="only this one")
+    parser.add_argument("--top", type=int, default=5, help="classes to name, at most")
+    parser.add_argument("--truncate", action="store_true", default=None, help="cut texts that are too long")
+    asked = parser.parse_args(list(words))
+    failed = False
+    try:
+        place = bundle or asked.bundle
+        with load(place, provider=asked.provider, variant=asked.variant, truncate=asked.truncate) as model:
+            for answered in answer_words(model, asked.inputs, top=asked.top):
+                failed = failed or answered.prediction is None
+                told = {"error": answered.error} if answered.prediction is None else answered.prediction.as_dict()
+                print(json.dumps({"input": answered.name, **told}, ensure_ascii=False))
+    except EdgekitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return int(failed)
