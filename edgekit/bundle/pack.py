@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgekit import __version__
 from edgekit.bundle.cards import write_cards
 from edgekit.bundle.golden import answer_samples
+from edgekit.bundle.guard import learn_guard
 from edgekit.bundle.manifest import created_now
-from edgekit.bundle.models import PackedModel, read_models, tensor_entries, variant_entry
+from edgekit.bundle.models import PackedModel, read_models, tensor_entries
 from edgekit.bundle.preprocessing import classes_of, postprocessing_of, preprocessing_of, task_of
 from edgekit.bundle.records import Candidate, PackOptions
-from edgekit.bundle.samples import GoldenData, collect_samples, copy_tokenizer
+from edgekit.bundle.samples import collect_samples, copy_tokenizer
+from edgekit.bundle.sign import read_private, sign_tree
+from edgekit.bundle.store import StoredVariant, store_variant
 from edgekit.bundle.write import check_place, finish, place_files, writing
-from edgekit.data import Split
 from edgekit.progress import note
 from edgekit.runtime.manifest import SCHEMA_VERSION
+from edgekit.runtime.seal import new_bundle_id
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def pack_bundle(candidates: Sequence[Candidate], out: Path, options: PackOptions
     """
     options, place = options or PackOptions(), Path(os.path.abspath(out))
     check_place(place)
+    private = None if options.signer is None else read_private(options.signer)
     note(f"checking {len(candidates)} model{'s' if len(candidates) != 1 else ''}")
     models = read_models(candidates)
     first = models[0].info
@@ -81,24 +83,37 @@ def pack_bundle(candidates: Sequence[Candidate], out: Path, options: PackOptions
     note("golden samples and tolerances")
     data = collect_samples(models[0], preprocessing, options)
     golden = answer_samples(models, data.samples, task_of(first.metadata))
+    postprocessing = postprocessing_of(task_of(first.metadata), first.metadata, first.outputs, preprocessing)
+    bundle_id = new_bundle_id()
+    stored = [store_variant(m, options.key, bundle_id) for m in models]
     manifest = {
         **_head(models[0], options, place),
         "preprocessing": preprocessing,
-        "postprocessing": postprocessing_of(task_of(first.metadata), first.metadata, first.outputs, preprocessing),
-        "guard": _guard(data),
-        "variants": [variant_entry(m) for m in models],
+        "postprocessing": postprocessing,
+        "guard": learn_guard(models[0], data.seen, postprocessing),
+        "variants": [s.entry for s in stored],
         "golden": golden.entry,
         "files": {},
     }
-    contents = {**golden.files, **write_cards(manifest, options.training, data.source)}
-    tokenizer = copy_tokenizer(models[0], preprocessing, options.tokenizer)
-    if tokenizer is not None:
-        contents["preprocessing/tokenizer.json"] = tokenizer.encode()
-    copies = {name: file for model in models for name, file in model.files.items()}
+    contents = {
+        **golden.files,
+        **write_cards(manifest, options.training, data.source),
+        **_companions(models[0], preprocessing, options),
+    }
     with writing(place) as tree:
-        place_files(tree, copies, contents)
-        finish(tree, manifest)
-    return Packed(out, manifest, len(copies) + len(contents) + 1, _size_bytes(place))
+        for part in (*stored, StoredVariant({}, contents=contents)):
+            place_files(tree, part.copies, part.contents)
+        content = finish(tree, manifest)
+        if private is not None:
+            sign_tree(tree, content, private)
+    files = sum(len(part.copies) + len(part.contents) for part in stored) + len(contents) + 1
+    return Packed(out, manifest, files + (private is not None), _size_bytes(place))
+
+
+def _companions(model: PackedModel, preprocessing: Mapping[str, Any] | None, options: PackOptions) -> dict[str, bytes]:
+    """The tokeniser, of a model of text."""
+    content = copy_tokenizer(model, preprocessing, options.tokenizer)
+    return {} if content is None else {"preprocessing/tokenizer.json": content.encode()}
 
 
 def _head(model: PackedModel, options: PackOptions, place: Path) -> dict[str, Any]:
@@ -117,16 +132,6 @@ def _head(model: PackedModel, options: PackOptions, place: Path) -> dict[str, An
         "inputs": tensor_entries(model.info.inputs),
         "outputs": tensor_entries(model.info.outputs),
     }
-
-
-def _guard(data: GoldenData) -> dict[str, Any]:
-    """What calibration data looked like: the range of each float input."""
-    return {"inputs": _ranges(data.seen) if data.seen is not None else {}, "score": None}
-
-
-def _ranges(seen: Split) -> dict[str, dict[str, float]]:
-    floats = {k: np.asarray(v) for k, v in seen.arrays.items() if np.asarray(v).dtype.kind == "f"}
-    return {k: {"low": float(v.min()), "high": float(v.max())} for k, v in floats.items() if v.size}
 
 
 def _size_bytes(place: Path) -> int:

@@ -47,6 +47,8 @@ class PackOptions:
         tokenizer: Where the tokenizer.json lies, if not beside the first model.
         family: Of the model; "" takes what the file says.
         training: What the model card says of the training; {} for nothing.
+        key: 32 bytes that the models are sealed with; None leaves them readable. It is never written.
+        signer: PEM file of the private key that the bundle is signed with; None leaves it unsigned.
     """
 
     name: str = ""
@@ -58,3 +60,5 @@ class PackOptions:
     tokenizer: Path | None = None
     family: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
+    key: bytes | None = field(default=None, repr=False)
+    signer: Path | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,11 +45,16 @@ def pack(
     license: Annotated[str, typer.Option(help="Of the model, such as Apache-2.0.")] = "",
     description: Annotated[str, typer.Option(help="One sentence.")] = "",
     tokenizer: Annotated[Path | None, typer.Option(help="The tokenizer.json, if not beside the model.")] = None,
+    encrypt: Annotated[bool, typer.Option("--encrypt", help="Seal the models by AES-256-GCM; needs a key.")] = False,
+    key_file: Annotated[Path | None, typer.Option(help="32 bytes, or 64 hexadecimal digits, to seal with.")] = None,
+    key_env: Annotated[str | None, typer.Option(help="Environment variable with those digits.")] = None,
+    sign: Annotated[Path | None, typer.Option(help="Private Ed25519 key, PEM, to sign with.")] = None,
 ) -> None:
     """Pack variants of a model with all that an app needs to run and check them."""
     from edgekit.bundle import PackOptions, pack_bundle
 
-    options = PackOptions(name, version, license, description, data, samples, tokenizer)
+    told = PackOptions(name, version, license, description, data, samples, tokenizer)
+    options = replace(told, key=_key(encrypt, key_file, key_env), signer=sign)
     candidates, options = _asked_for(models or [], variant or [], run, choose, options)
     packed = pack_bundle(candidates, out, options)
     emit(packed.as_dict(), lambda: _table(packed.as_dict()))
@@ -97,6 +103,20 @@ def _asked_for(
     return models_of_run(run, choose, options)
 
 
+def _key(encrypt: bool, file: Path | None, variable: str | None) -> bytes | None:
+    from edgekit.errors import BundleError
+    from edgekit.runtime.seal import read_key
+
+    if not encrypt and (file or variable):
+        raise typer.BadParameter("--key-file and --key-env go with --encrypt")
+    key = read_key(file, variable)
+    if encrypt and key is None:
+        raise BundleError(
+            "--encrypt needs a key: --key-file FILE or --key-env NAME; make one with: openssl rand -hex 32 > key"
+        )
+    return key
+
+
 def _pairs(named: list[str]) -> list[tuple[str, Path]]:
     found = []
     for text in named:
@@ -110,7 +130,8 @@ def _pairs(named: list[str]) -> list[tuple[str, Path]]:
 def _checks_table(verdict: Verdict) -> Table:
     from rich.table import Table
 
-    outcome = "failed" if verdict.faults else "passed"
+    unrun = sum(c.passed is None and c.what.startswith("variant") for c in verdict.checks)
+    outcome = "failed" if verdict.faults else "passed" + (f", {unrun} not run" if unrun else "")
     table = Table(title=f"{verdict.bundle}: {outcome} (ONNX Runtime {verdict.onnxruntime})", title_justify="left")
     table.add_column("checked", no_wrap=True)
     table.add_column("result")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,24 @@ def seal(content: bytes, key: bytes, bundle_id: str, name: str) -> bytes:
     return nonce + bytes(_cipher(key).encrypt(nonce, content, _bound_to(bundle_id, name)))
 
 
+def open_variant(content: bytes, key: str | bytes | None, how: Mapping[str, Any], name: str) -> bytes:
+    """What a variant's sealed file holds.
+
+    Args:
+        content: Of the file.
+        key: 32 bytes, or 64 hexadecimal digits.
+        how: What the manifest says of it.
+        name: Its path in the bundle.
+
+    Raises:
+        BundleError: as `open_sealed`, or if it is sealed in a way that is not known here.
+    """
+    if how.get("algorithm") != ALGORITHM or not isinstance(how.get("bundle_id"), str):
+        raise BundleError(f"{name} is encrypted by {str(how.get('algorithm'))[:40]!r}; this edgekit opens {ALGORITHM}")
+    plain = _key(key.encode(), "the key") if isinstance(key, str) else key
+    return open_sealed(content, plain, how["bundle_id"], name)
+
+
 def open_sealed(content: bytes, key: bytes | None, bundle_id: str, name: str) -> bytes:
     """What a sealed file holds, in memory.
 
@@ -87,9 +106,9 @@ def open_sealed(content: bytes, key: bytes | None, bundle_id: str, name: str) ->
         raise BundleError(f"{name} is encrypted; give its key: load(..., key=...), --key-file or --key-env")
     if len(key) != KEY_BYTES:
         raise BundleError(f"the key has {len(key)} bytes; {ALGORITHM} takes {KEY_BYTES}")
+    cipher, nonce = _cipher(key), content[:_NONCE_BYTES].ljust(_NONCE_BYTES, b"\0")  # of what is too short: any
     from cryptography.exceptions import InvalidTag
 
-    cipher, nonce = _cipher(key), content[:_NONCE_BYTES].ljust(_NONCE_BYTES, b"\0")  # of what is too short: any
     try:
         opened = cipher.decrypt(nonce, content[_NONCE_BYTES:], _bound_to(bundle_id, name))
     except InvalidTag:

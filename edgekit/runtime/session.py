@@ -90,8 +90,13 @@ def _try(
 
 
 def model_bytes(archive: Archive, manifest: Manifest, variant: Variant, key: str | bytes | None) -> bytes:
-    """A variant's model, checked."""
-    return read_checked(archive, variant.file, manifest.files[variant.file])
+    """A variant's model, checked, and opened in memory where it is sealed."""
+    content = read_checked(archive, variant.file, manifest.files[variant.file])
+    if variant.encrypted is None:
+        return content
+    from edgekit.runtime.seal import open_variant
+
+    return open_variant(content, key, variant.encrypted, variant.file)
 
 
 def _options(variant: Variant, threads: int | None) -> Any:
