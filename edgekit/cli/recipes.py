@@ -24,7 +24,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Directory of the results; runs/NAME by default.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Change a key: --set train.epochs=3")] = None,
 ) -> None:
-    """Train, export, compress, evaluate, measure and report, as a recipe says."""
+    """Train, export, compress, evaluate, measure, report and pack, as a recipe says."""
     from edgekit.pipeline import run_recipe
     from edgekit.recipe import find_recipe, load_recipe
     from edgekit.report import verdict
@@ -34,8 +34,9 @@ def run(
     report = run_recipe(loaded, place)
     content = report.as_dict()
     steps = [{"name": s.name, "reused": s.reused, "seconds": round(s.seconds, 3)} for s in report.steps]
-    emit({**content, "out": str(place), "steps": steps}, lambda: _tables(content))
-    _tell(verdict(content), place, all(s.reused for s in report.steps))
+    packed = {"bundle": report.bundle} if report.bundle else {}
+    emit({**content, "out": str(place), **packed, "steps": steps}, lambda: _tables(content))
+    _tell(verdict(content), place, all(s.reused for s in report.steps), report.bundle)
     if report.accepted is False:
         refuse(f"accuracy floor missed: {verdict(content)}")
 
@@ -60,10 +61,12 @@ def _tables(content: dict[str, Any]) -> RenderableType:
     return Group(*(table for table in tables if table))
 
 
-def _tell(sentence: str, place: Path, idle: bool) -> None:
+def _tell(sentence: str, place: Path, idle: bool, bundle: str | None) -> None:
     from edgekit.progress import note
 
     note(sentence)
     note(f"report: {place / 'report.html'}, {place / 'report.md'}, {place / 'results.json'}")
+    if bundle:
+        note(f"bundle: {bundle}; check it: edgekit verify {bundle}")
     if idle:
         note("nothing had to be done: every step was reused")

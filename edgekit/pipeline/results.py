@@ -63,6 +63,7 @@ class Report:
         robust: The metric of the base and after every step under attack; None where the recipe asks for none.
         baseline: What the base must beat, judged alike; None where the task has none.
         steps: What ran and what was reused; not part of results.json.
+        bundle: What was packed; None where nothing was. Not part of results.json, which it was made from.
     """
 
     name: str
@@ -79,10 +80,11 @@ class Report:
     robust: dict[str, Any] | None = None
     baseline: dict[str, Any] | None = None
     steps: tuple[StepRecord, ...] = ()
+    bundle: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The content of results.json."""
-        content = {k: v for k, v in asdict(self).items() if k != "steps"}
+        content = {k: v for k, v in asdict(self).items() if k not in ("steps", "bundle")}
         return {
             "schema_version": SCHEMA_VERSION,
             "edgekit": __version__,

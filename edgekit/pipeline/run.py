@@ -13,6 +13,7 @@ from edgekit.pipeline import base
 from edgekit.pipeline.floor import shortfalls
 from edgekit.pipeline.generation import measure_writing
 from edgekit.pipeline.latency import measure_latency, rows_of
+from edgekit.pipeline.pack import pack_run
 from edgekit.pipeline.pictures import PicturePlan, compared_in_pictures, gather_pictures, has_pictures, picture_files
 from edgekit.pipeline.quality import drops_of, evaluate_links, evaluate_model, measure_baseline
 from edgekit.pipeline.results import BASE, ModelResult, Report, choose_best
@@ -26,7 +27,7 @@ Steps = dict[str, list[dict[str, Any]]]
 
 
 def run_recipe(recipe: Recipe, out: Path) -> Report:
-    """Train, export, compress, evaluate, measure and report, reusing every step that is still valid.
+    """Train, export, compress, evaluate, measure, report and pack, reusing every step that is still valid.
 
     Args:
         recipe: What to do.
@@ -39,7 +40,8 @@ def run_recipe(recipe: Recipe, out: Path) -> Report:
         work = Workspace(recipe, out)
         report = _run_steps(work)
         _write(work, report)
-        return report.with_steps(work.store.finished)
+        bundle = pack_run(work, report)
+        return replace(report.with_steps(work.store.finished), bundle=str(bundle) if bundle else None)
 
 
 def _run_steps(work: Workspace) -> Report:

@@ -109,6 +109,16 @@ class ReportConfig(_Part):
     pictures: Annotated[bool, Field(description="confusion, confidence, saliency, activations, images")] = True
 
 
+class PackConfig(_Part):
+    """The bundle that a run ends with: `bundle` in its output directory."""
+
+    variant: Annotated[str, Field(description="best, all, or the name of one")] = "best"
+    samples: Annotated[int, Field(gt=0, le=100, description="golden samples")] = 3
+    version: Annotated[str, Field(description="of the bundle")] = "1"
+    license: Annotated[str, Field(description="of the model, such as Apache-2.0")] = ""
+    description: Annotated[str, Field(description="one sentence")] = ""
+
+
 class RobustConfig(AttackConfig):
     """Judging under attack: the base, and every compression step of every variant."""
 
@@ -132,6 +142,7 @@ class Recipe(_Part):
     accept: AcceptConfig | None = None
     report: ReportConfig = ReportConfig()
     robust: Annotated[RobustConfig | None, Field(description="accuracy under attack; not measured by default")] = None
+    pack: Annotated[PackConfig | None, Field(description="what apps embed; nothing is packed by default")] = None
 
     @field_validator("name")
     @classmethod
@@ -209,6 +220,14 @@ class Recipe(_Part):
                 raise ValueError(
                     f"a variant cannot be called {name!r}; use {rule}, and not {BASE!r}, the uncompressed model"
                 )
+        return value
+
+    @field_validator("pack")
+    @classmethod
+    def _known_variant(cls, value: PackConfig | None, info: ValidationInfo) -> PackConfig | None:
+        allowed = ("best", "all", BASE, *info.data.get("variants", {}))
+        if value is not None and "variants" in info.data and value.variant not in allowed:
+            raise ValueError(unknown("variant", value.variant, allowed))
         return value
 
     @model_validator(mode="after")

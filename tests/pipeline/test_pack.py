@@ -3,13 +3,17 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgekit.bundle import PackOptions
 from edgekit.bundle.run import models_of_run
-from edgekit.errors import BundleError
+from edgekit.errors import BundleError, RecipeError
+from edgekit.pipeline.pack import pack_run
+from edgekit.pipeline.workspace import Workspace
+from edgekit.recipe import load_recipe
 from tests.conftest import Answer
 from tests.pipeline.conftest import Finished
 
@@ -83,3 +87,40 @@ def test_wrong_usage(tmp_path: Path, cli: Callable[..., Answer]) -> None:
     answer = cli("pack", tmp_path, "--out", tmp_path / "B")
     assert (answer.code, answer.err.count("\n")) == (1, 1)
     assert "is a directory; name .onnx files, or a finished run with --run" in answer.err
+
+
+def test_a_recipe_ends_with_a_bundle(finished: Finished, copy: Path, rerun: Callable[..., list[str]]) -> None:
+    from edgekit.bundle import verify_bundle
+
+    assert rerun(copy, "pack.variant=best") == ["report", "pack"]
+    bundle = copy / "bundle"
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    assert (manifest["name"], [v["name"] for v in manifest["variants"]]) == ("tiny", [finished.report.best])
+    assert not verify_bundle(bundle).faults
+    assert rerun(copy, "pack.variant=best") == []
+    (bundle / "manifest.sig").write_bytes(bytes(64))
+    assert rerun(copy, "pack.variant=best") == []
+    (bundle / "README.md").unlink()
+    assert rerun(copy, "pack.variant=best") == ["pack"]
+
+
+def test_a_run_without_a_best_ends_without_a_bundle(
+    finished: Finished, copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = Workspace(load_recipe(finished.recipe, ["pack.variant=best"]), copy)
+    assert pack_run(work, replace(finished.report, best=None)) is None
+    assert not (copy / "bundle").exists()
+    assert "no bundle: no variant keeps the recipe's floors" in capsys.readouterr().err
+
+
+def test_recipes_name_variants_that_are_there(finished: Finished) -> None:
+    with pytest.raises(RecipeError, match="unknown variant 'int4'; did you mean 'int8'"):
+        load_recipe(finished.recipe, ["pack.variant=int4"])
+    assert load_recipe(finished.recipe, ["pack.variant=all"]).pack is not None
+
+
+def test_the_command_tells_where_the_bundle_is(finished: Finished, copy: Path, cli: Callable[..., Answer]) -> None:
+    answer = cli("run", finished.recipe, "--out", copy, "--set", "pack.variant=stored", "--json")
+    assert answer.code == 0, answer.err
+    assert answer.json()["bundle"] == str(copy / "bundle")
+    assert (copy / "bundle" / "models" / "stored" / "model.onnx").is_file()
