@@ -87,7 +87,8 @@ class Bundle {
     const found = name ? usable.find((variant) => variant.name === name) : usable[0];
     if (found) return found;
     const names = usable.map((variant) => variant.name).join(", ") || "none";
-    throw new BundleError(`no variant ${name ?? ""} for ${provider} that is not encrypted; there is: ${names}`);
+    const wanted = name ? `variant '${name}'` : "variant";
+    throw new BundleError(`the bundle has no ${wanted} for ${provider} that is not encrypted; there is: ${names}`);
   }
 }
 

@@ -62,8 +62,8 @@ function asLine({ picture, top }) {
 }
 
 async function checkAll(bundle, { variant, json }) {
-  const chosen = variant ? [bundle.variant(variant, PROVIDER)] : bundle.variantsFor(PROVIDER);
-  if (!chosen.length) throw new BundleError(`no variant for ${PROVIDER} that is not encrypted`);
+  const first = bundle.variant(variant, PROVIDER);
+  const chosen = variant ? [first] : bundle.variantsFor(PROVIDER);
   const rows = [];
   for (const each of chosen) rows.push(...(await checkGolden(bundle, each, await load(bundle, each), decodePng)));
   console.log(json ? JSON.stringify(rows.map(plain)) : rows.map(({ ok, name, detail }) => `${ok ? "ok  " : "FAIL"} ${name}: ${detail}`).join("\n"));

@@ -60,6 +60,17 @@ def node_sample() -> Program:
     return lambda *args: run(node, SAMPLES / "node/predict.mjs", *args)
 
 
+@pytest.fixture(scope="session")
+def browser_sample() -> Program:
+    """samples/browser: its page in headless Chromium."""
+    node = need_node("browser")
+    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        pytest.skip("Chromium is not installed")
+    made = run(node, SAMPLES / "browser/vendor.mjs")
+    assert made.code == 0, made.err
+    return lambda *args: run(node, SAMPLES / "browser/check.mjs", *args)
+
+
 def build_c(place: Path, *more: str) -> Path:
     """Build samples/c; gives the program, or skips the test where it cannot be built."""
     missing = next((tool for tool in ("make", "cc") if shutil.which(tool) is None), None)

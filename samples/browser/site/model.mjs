@@ -1,0 +1,109 @@
+/** The bundle in the browser: which runtime, which variant, and what it answers. */
+import { BundleError, checkGolden, openBundle, prepareImage, runSession, sessionOptions } from "edgekit-bundle";
+
+const VENDOR = new URL("./vendor/ort/", import.meta.url).href;
+const PROVIDERS = { wasm: "CPUExecutionProvider", webgpu: "WebGpuExecutionProvider" };
+
+/**
+ * Open the bundle at a URL.
+ * @param {{ep?: string, variant?: string}} asked as the page's address says; what cannot be had is an error, not another.
+ * @throws {BundleError}
+ */
+export async function openModel(url, { ep = "wasm", variant }) {
+  if (!(ep in PROVIDERS)) throw new BundleError(`unknown ep '${ep}'; allowed: ${Object.keys(PROVIDERS).join(", ")}`);
+  const ort = await runtime(ep);
+  const bundle = await openBundle(fetchFrom(url));
+  return new Model(ort, ep, bundle, bundle.variant(variant, PROVIDERS[ep])).load();
+}
+
+async function runtime(ep) {
+  if (ep === "webgpu" && !(await navigator.gpu?.requestAdapter())) {
+    throw new BundleError("this browser has no WebGPU adapter; open the page without ?ep=webgpu to run on the CPU");
+  }
+  const ort = await import(ep === "webgpu" ? "onnxruntime-web/webgpu" : "onnxruntime-web");
+  ort.env.wasm.wasmPaths = VENDOR;
+  ort.env.logLevel = "error";
+  if (!self.crossOriginIsolated) ort.env.wasm.numThreads = 1; // threads need the two headers that serve.py sends
+  return ort;
+}
+
+function fetchFrom(url) {
+  return async (path) => {
+    const answer = await fetch(new URL(path, url));
+    if (!answer.ok) throw new BundleError(`${path} cannot be fetched: ${answer.status} ${answer.statusText}`);
+    return new Uint8Array(await answer.arrayBuffer());
+  };
+}
+
+class Model {
+  #ort;
+  #session;
+
+  constructor(ort, ep, bundle, variant) {
+    this.#ort = ort;
+    this.ep = ep;
+    this.bundle = bundle;
+    this.variant = variant;
+  }
+
+  async load() {
+    this.#session = await this.#open(this.variant);
+    return this;
+  }
+
+  get manifest() {
+    return this.bundle.manifest;
+  }
+
+  /** What the CPU part of the runtime uses, in words. */
+  get threads() {
+    const count = this.#ort.env.wasm.numThreads || Math.min(4, Math.ceil((navigator.hardwareConcurrency || 1) / 2));
+    return `${count} thread${count === 1 ? "" : "s"}` + (self.crossOriginIsolated ? "" : " (the page is not isolated)");
+  }
+
+  /**
+   * Prepare a picture and run the model on it.
+   * @param {ImageData} picture
+   * @returns {Promise<{values: ArrayLike<number>, prepared: Float32Array, milliseconds: number}>}
+   */
+  async answer(picture) {
+    const { preprocessing, postprocessing, outputs } = this.manifest;
+    const start = performance.now();
+    const prepared = prepareImage(picture, preprocessing);
+    const shape = [1, preprocessing.channels, preprocessing.height, preprocessing.width];
+    const inputs = { [preprocessing.input]: { dtype: "float32", shape, data: prepared } };
+    const found = await runSession(this.#ort, this.#session, inputs);
+    const values = found[postprocessing?.output || outputs[0].name].data;
+    return { values, prepared, milliseconds: performance.now() - start };
+  }
+
+  /** The golden samples of every variant that this provider runs. */
+  async check() {
+    const rows = [];
+    for (const variant of this.bundle.variantsFor(PROVIDERS[this.ep])) {
+      const session = variant === this.variant ? this.#session : await this.#open(variant);
+      rows.push(...(await checkGolden(this.bundle, variant, (inputs) => runSession(this.#ort, session, inputs), decode)));
+      if (session !== this.#session) await session.release();
+    }
+    return rows;
+  }
+
+  async #open(variant) {
+    const { model, externalData } = await this.bundle.model(variant);
+    try {
+      return await this.#ort.InferenceSession.create(model, sessionOptions(variant, [this.ep], externalData));
+    } catch (error) {
+      throw new BundleError(`ONNX Runtime Web does not load ${variant.file} on ${this.ep}: ${error.message}`);
+    }
+  }
+}
+
+/** A picture file's pixels as they are stored: no colour management, no rotation. */
+export async function decode(file) {
+  const blob = file instanceof Blob ? file : new Blob([file]);
+  const options = { premultiplyAlpha: "none", colorSpaceConversion: "none", imageOrientation: "none" };
+  const bitmap = await createImageBitmap(blob, options);
+  const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0);
+  return context.getImageData(0, 0, bitmap.width, bitmap.height);
+}
