@@ -52,4 +52,4 @@ $(VENV)/.zoo: constraints.txt Makefile | $(VENV)/.dev
 	@touch $@
 
 clean:
-	rm -rf $(VENV) runs samples/*/node_modules samples/c/build
+	rm -rf $(VENV) runs samples/*/node_modules samples/*/site/vendor samples/c/build

@@ -10,6 +10,7 @@ import argparse
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 SITE = Path(__file__).resolve().parent / "site"
 HEADERS = {
@@ -23,7 +24,7 @@ HEADERS = {
 class Handler(SimpleHTTPRequestHandler):
     """The site, and the bundle's files below /bundle/; nothing is listed."""
 
-    extensions_map = {
+    extensions_map: ClassVar[dict[str, str]] = {
         **SimpleHTTPRequestHandler.extensions_map,
         ".js": "text/javascript",
         ".mjs": "text/javascript",

@@ -61,14 +61,19 @@ def node_sample() -> Program:
 
 
 @pytest.fixture(scope="session")
-def browser_sample() -> Program:
+def browser_site() -> Path:
+    """The files of samples/browser's page, with what npm brings."""
+    made = run(need_node("browser"), SAMPLES / "browser/vendor.mjs")
+    assert made.code == 0, made.err
+    return SAMPLES / "browser/site"
+
+
+@pytest.fixture(scope="session")
+def browser_sample(browser_site: Path) -> Program:
     """samples/browser: its page in headless Chromium."""
-    node = need_node("browser")
     if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
         pytest.skip("Chromium is not installed")
-    made = run(node, SAMPLES / "browser/vendor.mjs")
-    assert made.code == 0, made.err
-    return lambda *args: run(node, SAMPLES / "browser/check.mjs", *args)
+    return lambda *args: run("node", browser_site.parent / "check.mjs", *args)
 
 
 def build_c(place: Path, *more: str) -> Path:
@@ -95,6 +100,21 @@ def c_sample(tmp_path_factory: pytest.TempPathFactory) -> Program:
 def sample(request: pytest.FixtureRequest) -> Program:
     """Each of the samples that are no Python and take the same arguments."""
     return request.getfixturevalue(f"{request.param}_sample")
+
+
+@pytest.fixture(scope="session")
+def digits_bundle(pico_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A packed bundle of digits: a pico CNN in static int8, and as it is."""
+    from edgekit.bundle import Candidate, PackOptions, pack_bundle
+    from edgekit.compress.quantize.static import CalibrationConfig, StaticConfig, quantize_static
+    from edgekit.compress.technique import OnnxStep
+    from edgekit.data import load_split
+
+    place = tmp_path_factory.mktemp("digits")
+    config = StaticConfig(calibration=CalibrationConfig(method="minmax", samples=64))
+    quantize_static(config, OnnxStep(pico_onnx, place / "int8.onnx", load_split("digits", "calibration")))
+    variants = [Candidate("int8", place / "int8.onnx"), Candidate("base", pico_onnx)]
+    return pack_bundle(variants, place / "bundle", PackOptions(data="digits", samples=4)).path
 
 
 @pytest.fixture(scope="session")

@@ -57,12 +57,10 @@ def test_what_cannot_be_had_is_said(browser_sample: Program, echo_bundle: Path, 
 
 
 @pytest.fixture
-def server(echo_bundle: Path) -> Iterator[str]:
+def server(browser_site: Path, echo_bundle: Path) -> Iterator[str]:
     """serve.py on a free port; its URL."""
-    if not (SAMPLES / "browser/site/vendor").is_dir():
-        pytest.skip("samples/browser is not installed: npm ci --prefix samples/browser")
     started = subprocess.Popen(
-        [sys.executable, str(SAMPLES / "browser/serve.py"), str(echo_bundle), "--port", "0"],
+        [sys.executable, str(browser_site.parent / "serve.py"), str(echo_bundle), "--port", "0"],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -98,10 +98,10 @@ class Model {
   }
 }
 
-/** A picture file's pixels as they are stored: no colour management, no rotation. */
+/** A picture file's pixels as they are stored, turned upright as its EXIF says; no colour management. */
 export async function decode(file) {
   const blob = file instanceof Blob ? file : new Blob([file]);
-  const options = { premultiplyAlpha: "none", colorSpaceConversion: "none", imageOrientation: "none" };
+  const options = { premultiplyAlpha: "none", colorSpaceConversion: "none", imageOrientation: "from-image" };
   const bitmap = await createImageBitmap(blob, options);
   const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0);
