@@ -21,7 +21,6 @@ A message is one line: what, what was got, what is allowed or nearest, and what 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -96,6 +95,8 @@ def unknown(kind: str, got: object, allowed: Iterable[str]) -> str:
     >>> unknown("family", "cn", ["mlp", "cnn"])
     "unknown family 'cn'; did you mean 'cnn'? allowed: cnn, mlp"
     """
+    import difflib  # not needed where nothing is wrong
+
     names = sorted(allowed)
     near = difflib.get_close_matches(str(got), names, n=1, cutoff=0.5)
     hint = f" did you mean {near[0]!r}?" if near else ""

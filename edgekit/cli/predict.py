@@ -40,13 +40,17 @@ def predict(
         Literal["warn", "error", "off"], typer.Option(help="What to do about inputs that are unlike calibration data.")
     ] = "warn",
     truncate: Annotated[bool, typer.Option("--truncate", help="Cut texts that are too long.")] = False,
+    key_file: Annotated[Path | None, typer.Option(help="Key of encrypted models.")] = None,
+    key_env: Annotated[str | None, typer.Option(help="Environment variable with that key.")] = None,
 ) -> None:
     """Answer inputs with a bundle's model, as an app that embeds it would."""
     from edgekit.runtime import load
+    from edgekit.runtime.seal import read_key
     from edgekit.runtime.sources import answer_words
 
     asked: Any = {"provider": provider, "variant": variant, "threads": threads, "truncate": truncate or None}
-    with load(bundle, guard=None if guard == "off" else guard, **asked) as model:
+    key = read_key(key_file, key_env)
+    with load(bundle, guard=None if guard == "off" else guard, key=key, **asked) as model:
         answers = list(answer_words(model, inputs, top=top))
         emit(_document(bundle, model, answers), lambda: _table(model, answers))
     _tell(answers)

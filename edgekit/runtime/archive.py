@@ -10,21 +10,17 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from edgekit.errors import BundleError
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 _BLOCK = 1 << 20
 _GET_AGAIN = "get it again from where it was made"
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, NotImplementedError, RuntimeError)
-_STORED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_STORED, _DEFLATED = 0, 8  # APPNOTE.TXT 6.3.10, section 4.4.5
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{i}" for name in ("com", "lpt") for i in range(1, 10))}  # of Windows
 
 
@@ -66,7 +62,12 @@ class Archive:
     Args:
         path: Where it lies, for messages.
         sizes: File name -> bytes.
+
+    Attributes:
+        errors: What reading may raise.
     """
+
+    errors: tuple[type[Exception], ...] = (OSError,)
 
     def __init__(self, path: Path, sizes: Mapping[str, int]) -> None:
         self.path = path
@@ -101,7 +102,7 @@ class Archive:
                     if left < 0:
                         raise BundleError(f"bundle {self.path}: {name} is longer than the bundle says; {_GET_AGAIN}")
                     yield block
-        except (*_ZIP_ERRORS, OSError) as error:
+        except self.errors as error:
             raise BundleError(f"bundle {self.path}: {name} cannot be read ({_line(error)}); {_GET_AGAIN}") from error
 
 
@@ -122,13 +123,15 @@ class ZipArchive(Archive):
         packed: The same file, opened.
     """
 
-    def __init__(self, path: Path, packed: zipfile.ZipFile) -> None:
+    def __init__(self, path: Path, packed: Any) -> None:
+        self.errors = _zip_errors()
         super().__init__(path, {i.filename: i.file_size for i in packed.infolist() if not i.is_dir()})
         self._packed = packed
 
     def open(self, name: str) -> IO[bytes]:
         """A file, to be read; its CRC is checked at its end."""
-        return self._packed.open(name)
+        found: IO[bytes] = self._packed.open(name)
+        return found
 
     def close(self) -> None:
         """Let go of the file."""
@@ -202,10 +205,22 @@ def _listed(root: Path, limits: Limits) -> dict[str, int]:
     return sizes
 
 
+def _zip_errors() -> tuple[type[Exception], ...]:
+    """What a damaged zip makes zipfile raise; it is imported where there is a zip only, which a directory saves."""
+    import struct
+    import zipfile
+    import zlib
+
+    of_zip = (zipfile.BadZipFile, zlib.error, struct.error, EOFError)
+    return (*of_zip, ValueError, NotImplementedError, RuntimeError, OSError)
+
+
 def _opened_zip(path: Path, limits: Limits) -> Archive:
+    import zipfile
+
     try:
         packed = zipfile.ZipFile(path)
-    except (*_ZIP_ERRORS, OSError) as error:
+    except _zip_errors() as error:
         raise BundleError(
             f"{path} is no whole zip file ({_line(error)}); a bundle is a directory or a .zip: {_GET_AGAIN}"
         ) from error
@@ -217,7 +232,7 @@ def _opened_zip(path: Path, limits: Limits) -> Archive:
     return ZipArchive(path, packed)
 
 
-def _check_members(path: Path, members: list[zipfile.ZipInfo], limits: Limits) -> None:
+def _check_members(path: Path, members: list[Any], limits: Limits) -> None:
     """Refuse a zip for what its directory says."""
     if len(members) > limits.files:
         raise BundleError(f"bundle {path} has more than {limits.files:,} files; it is not one of edgekit")
@@ -239,7 +254,7 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo], limits: Limits) -
         raise BundleError(f"{path} is no bundle: it has no {MANIFEST} at its top; {hint}")
 
 
-def _check_member(path: Path, member: zipfile.ZipInfo, limits: Limits) -> None:
+def _check_member(path: Path, member: Any, limits: Limits) -> None:
     name, mode = member.orig_filename, member.external_attr >> 16
     check_name(name.removesuffix("/"), path, limits)
     reason = ""
@@ -247,7 +262,7 @@ def _check_member(path: Path, member: zipfile.ZipInfo, limits: Limits) -> None:
         reason = "is a link or a device"
     elif member.flag_bits & 1:
         reason = "is encrypted by the zip; edgekit encrypts models itself"
-    elif member.compress_type not in _STORED:
+    elif member.compress_type not in (_STORED, _DEFLATED):
         reason = "is packed by a method other than store and deflate"
     elif member.file_size > max(limits.unsuspicious_bytes, limits.ratio * member.compress_size):
         reason = f"unpacks to more than {limits.ratio} times its size"

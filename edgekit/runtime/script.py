@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgekit.errors import EdgekitError
 from edgekit.runtime.model import load
+from edgekit.runtime.seal import read_key
 from edgekit.runtime.sources import answer_words
 
 
@@ -31,16 +32,23 @@ def main(words: Sequence[str], bundle: Path | None = None) -> int:
     parser.add_argument("--variant", help="only this one")
     parser.add_argument("--top", type=int, default=5, help="classes to name, at most")
     parser.add_argument("--truncate", action="store_true", default=None, help="cut texts that are too long")
+    parser.add_argument("--key-file", type=Path, help="key of encrypted models")
+    parser.add_argument("--key-env", help="environment variable with that key")
     asked = parser.parse_args(list(words))
-    failed = False
     try:
-        place = bundle or asked.bundle
-        with load(place, provider=asked.provider, variant=asked.variant, truncate=asked.truncate) as model:
-            for answered in answer_words(model, asked.inputs, top=asked.top):
-                failed = failed or answered.prediction is None
-                told = {"error": answered.error} if answered.prediction is None else answered.prediction.as_dict()
-                print(json.dumps({"input": answered.name, **told}, ensure_ascii=False))
+        return _answer(asked, bundle or asked.bundle)
     except EdgekitError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+
+
+def _answer(asked: argparse.Namespace, bundle: Path) -> int:
+    """Print the answers; 1 if one is missing."""
+    failed = False
+    key = read_key(asked.key_file, asked.key_env)
+    with load(bundle, provider=asked.provider, variant=asked.variant, key=key, truncate=asked.truncate) as model:
+        for answered in answer_words(model, asked.inputs, top=asked.top):
+            failed = failed or answered.prediction is None
+            told = {"error": answered.error} if answered.prediction is None else answered.prediction.as_dict()
+            print(json.dumps({"input": answered.name, **told}, ensure_ascii=False))
     return int(failed)

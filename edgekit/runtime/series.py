@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import wave
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,6 +81,8 @@ def read_wave(given: Any, rate: int | None = None) -> Array:
     Raises:
         InputError: if it is none.
     """
+    import wave
+
     name, source = _source_of(given)
     try:
         with wave.open(source) as file:

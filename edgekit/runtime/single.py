@@ -17,7 +17,7 @@ from edgekit.errors import BundleError
 _PACKAGE = Path(__file__).resolve().parents[1]
 MODULES = (
     *("errors", "specs"),
-    *(f"runtime/{name}" for name in ("archive", "fields", "manifest", "choose", "session", "check", "batches")),
+    *(f"runtime/{name}" for name in ("archive", "fields", "manifest", "choose", "seal", "session", "check", "batches")),
     *(f"runtime/{name}" for name in ("answers", "guard", "pictures", "texts", "series", "prepare", "model", "batcher")),
     *(f"runtime/{name}" for name in ("sources", "script")),
 )
