@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,12 @@ class Golden:
     Attributes:
         entry: What the manifest says.
         files: Path in the bundle -> content.
+        answers: Variant -> for each sample: output -> array.
     """
 
     entry: dict[str, Any]
     files: dict[str, bytes]
+    answers: dict[str, list[dict[str, Array]]]
 
 
 def answer_samples(models: Sequence[PackedModel], samples: Sequence[GoldenSample], task: str) -> Golden:
@@ -45,24 +48,41 @@ def answer_samples(models: Sequence[PackedModel], samples: Sequence[GoldenSample
     """
     files: dict[str, bytes] = {}
     entries = [_sample_entry(i, sample, files) for i, sample in enumerate(samples)]
-    outputs: dict[str, Any] = {}
-    tolerance: dict[str, Any] = {}
+    golden = Golden({"samples": entries, "outputs": {}, "tolerance": {}}, files, {})
     for model in models:
-        answers = _answers(model, samples)
-        outputs[model.name] = [dict(_output_entries(model.name, i, named, files)) for i, named in enumerate(answers)]
-        tolerance[model.name] = _tolerance(model, samples, answers, task)
-    return Golden({"samples": entries, "outputs": outputs, "tolerance": tolerance}, files)
+        answers = answers_of(model.name, model.candidate.path, samples)
+        golden = store_answers(golden, model.name, answers, _tolerance(model, samples, answers, task))
+    return golden
 
 
-def _answers(model: PackedModel, samples: Sequence[GoldenSample]) -> list[dict[str, Array]]:
-    session = Session(model.candidate.path, threads=1)
+def store_answers(
+    golden: Golden, variant: str, answers: list[dict[str, Array]], tolerance: Mapping[str, Any]
+) -> Golden:
+    """The golden part with the answers of one more variant."""
+    files = dict(golden.files)
+    outputs = [dict(_output_entries(variant, i, named, files)) for i, named in enumerate(answers)]
+    entry = {
+        **golden.entry,
+        "outputs": {**golden.entry["outputs"], variant: outputs},
+        "tolerance": {**golden.entry["tolerance"], variant: dict(tolerance)},
+    }
+    return Golden(entry, files, {**golden.answers, variant: answers})
+
+
+def answers_of(variant: str, path: Path, samples: Sequence[GoldenSample]) -> list[dict[str, Array]]:
+    """What a model answers to each sample, on one CPU thread: output -> array, without what raw bytes do not hold.
+
+    Raises:
+        BundleError: if there is NaN in it.
+    """
+    session = Session(path, threads=1)
     names = [s.name for s in session.outputs]
     answers = [dict(zip(names, session.run(sample.feeds), strict=True)) for sample in samples]
     for index, named in enumerate(answers):
         spoilt = next((k for k, v in named.items() if _holds_nan(v)), None)
         if spoilt is not None:
             raise BundleError(
-                f"variant {model.name!r} answers golden sample {index} with NaN in output {spoilt!r}; it is broken, "
+                f"variant {variant!r} answers golden sample {index} with NaN in output {spoilt!r}; it is broken, "
                 "leave it out"
             )
     return [{k: v for k, v in named.items() if _is_plain(v)} for named in answers]

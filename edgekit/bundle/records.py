@@ -47,6 +47,7 @@ class PackOptions:
         tokenizer: Where the tokenizer.json lies, if not beside the first model.
         family: Of the model; "" takes what the file says.
         training: What the model card says of the training; {} for nothing.
+        ort: Whether every variant goes in once more, in ORT format.
         key: 32 bytes that the models are sealed with; None leaves them readable. It is never written.
         signer: PEM file of the private key that the bundle is signed with; None leaves it unsigned.
     """
@@ -60,5 +61,6 @@ class PackOptions:
     tokenizer: Path | None = None
     family: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
+    ort: bool = False
     key: bytes | None = field(default=None, repr=False)
     signer: Path | None = None

@@ -45,10 +45,15 @@ def store_variant(model: PackedModel, key: bytes | None, bundle_id: str) -> Stor
     entry = variant_entry(model)
     if key is None:
         return StoredVariant(entry, copies=model.files)
+    return sealed(entry, _whole(model), key, bundle_id)
+
+
+def sealed(entry: Mapping[str, Any], content: bytes, key: bytes, bundle_id: str) -> StoredVariant:
+    """A variant whose file only who has the key can read."""
     name = f"{entry['file']}{SUFFIX}"
-    sealed = seal(_whole(model), key, bundle_id, name)
+    packed = seal(content, key, bundle_id, name)
     how = {"algorithm": ALGORITHM, "bundle_id": bundle_id}
-    return StoredVariant({**entry, "file": name, "encrypted": how, "size_bytes": len(sealed)}, contents={name: sealed})
+    return StoredVariant({**entry, "file": name, "encrypted": how, "size_bytes": len(packed)}, contents={name: packed})
 
 
 def _whole(model: PackedModel) -> bytes:

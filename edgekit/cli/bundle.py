@@ -45,6 +45,7 @@ def pack(
     license: Annotated[str, typer.Option(help="Of the model, such as Apache-2.0.")] = "",
     description: Annotated[str, typer.Option(help="One sentence.")] = "",
     tokenizer: Annotated[Path | None, typer.Option(help="The tokenizer.json, if not beside the model.")] = None,
+    ort: Annotated[bool, typer.Option("--ort", help="Every variant in ORT format too, for reduced builds.")] = False,
     encrypt: Annotated[bool, typer.Option("--encrypt", help="Seal the models by AES-256-GCM; needs a key.")] = False,
     key_file: Annotated[Path | None, typer.Option(help="32 bytes, or 64 hexadecimal digits, to seal with.")] = None,
     key_env: Annotated[str | None, typer.Option(help="Environment variable with those digits.")] = None,
@@ -54,7 +55,7 @@ def pack(
     from edgekit.bundle import PackOptions, pack_bundle
 
     told = PackOptions(name, version, license, description, data, samples, tokenizer)
-    options = replace(told, key=_key(encrypt, key_file, key_env), signer=sign)
+    options = replace(told, ort=ort, key=_key(encrypt, key_file, key_env), signer=sign)
     candidates, options = _asked_for(models or [], variant or [], run, choose, options)
     packed = pack_bundle(candidates, out, options)
     emit(packed.as_dict(), lambda: _table(packed.as_dict()))
