@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ _DTYPES = (
 )
 _PREPARING = ("image", "text", "series", "pairs")
 _FINISHING = ("softmax", "sigmoid", "none", "regression", "tokens", "image")
+_PLACE = re.compile("path|(?<!pro)file|folder|library")  # in the name of a session config entry
 _LEVELS = ("all", "extended", "basic", "disable")
 
 
@@ -212,6 +214,9 @@ def _session(fields: Fields | None) -> SessionSettings:
     wrong = next((key for key, value in config.items() if not isinstance(value, str)), None)
     if wrong is not None:
         raise fields.wrong(f"config.{wrong}", f"must be text, got {config[wrong]!r}")
+    place = next((key for key in config if _PLACE.search(key)), None)
+    if place is not None:
+        raise fields.wrong(f"config.{place}", "names a place outside of the bundle, which no bundle may")
     level = fields.one_of("graph_optimization_level", _LEVELS, "all")
     return SessionSettings(level, fields.whole("intra_op_threads", 0), config)
 

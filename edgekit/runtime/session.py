@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BundleError, ProviderError
-from edgekit.runtime.archive import Archive, DirectoryArchive, check_file, read_checked
+from edgekit.runtime.archive import Archive, DirectoryArchive, check_file, extract_files, read_checked
 from edgekit.runtime.choose import (
     Candidate,
     import_ort,
@@ -72,9 +73,8 @@ def _try(
     """A session, or why the provider does not load."""
     variant = candidate.variant
     content = model_bytes(archive, manifest, variant, key)
-    with _silent_loading():
-        options = _options(variant, threads)
-        keep = _give_external_data(options, archive, manifest, variant)
+    options = _options(variant, threads)
+    with _silent_loading(), _external_data(options, archive, manifest, variant):
         try:
             session = import_ort().InferenceSession(content, options, providers=_chain(candidate), enable_fallback=0)
         except Exception as error:
@@ -82,7 +82,6 @@ def _try(
             if short_provider(candidate.provider) == "cpu":
                 raise BundleError(f"ONNX Runtime cannot load variant {variant.name}: {reason}") from error
             return None, reason
-        del keep
     if candidate.provider not in session.get_providers():
         return None, f"{short_provider(candidate.provider)} did not load; a library or the device is missing"
     session._model_bytes = None  # ONNX Runtime's Python keeps a second copy of the model for a fallback that is off
@@ -124,23 +123,36 @@ def _chain(candidate: Candidate) -> list[str]:
     return list(dict.fromkeys([candidate.provider, *beside, "CPUExecutionProvider"]))
 
 
-def _give_external_data(options: Any, archive: Archive, manifest: Manifest, variant: Variant) -> list[bytes]:
-    """Tell ONNX Runtime where weights outside of the model are: in a folder, or in memory.
+@contextlib.contextmanager
+def _external_data(options: Any, archive: Archive, manifest: Manifest, variant: Variant) -> Iterator[None]:
+    """Tell ONNX Runtime where weights outside of the model are, as long as it loads: in a folder, or in memory.
 
-    Returns:
-        What has to stay in memory until the session is there.
+    Weights in a folder are hashed first and then read again by ONNX Runtime, which maps them into memory.
     """
     names = [name for name in manifest.files if name.startswith(variant.folder) and not name.endswith(_MODELS)]
-    if names and isinstance(archive, DirectoryArchive):
+    if not names:
+        yield
+    elif isinstance(archive, DirectoryArchive):
         for name in names:
             check_file(archive, name, manifest.files[name])
         options.add_session_config_entry(_DATA_FOLDER, str((archive.path / variant.folder).resolve()))
-        return []
-    parts = [read_checked(archive, name, manifest.files[name]) for name in names]
-    if parts:
+        yield
+    elif _takes_data_in_memory(options):
+        parts = [read_checked(archive, name, manifest.files[name]) for name in names]
         short = [name.removeprefix(variant.folder) for name in names]
         options.add_external_initializers_from_files_in_memory(short, parts, [len(part) for part in parts])
-    return parts
+        yield
+    else:
+        import tempfile
+
+        with tempfile.TemporaryDirectory(prefix="edgekit-") as place:
+            extract_files(archive, manifest.files, Path(place), names)
+            options.add_session_config_entry(_DATA_FOLDER, str(Path(place) / variant.folder))
+            yield
+
+
+def _takes_data_in_memory(options: Any) -> bool:
+    return hasattr(options, "add_external_initializers_from_files_in_memory")
 
 
 @contextlib.contextmanager
