@@ -10,6 +10,7 @@ from edgekit import __version__
 from edgekit.bundle.cards import write_cards
 from edgekit.bundle.golden import Golden, answer_samples
 from edgekit.bundle.guard import learn_guard
+from edgekit.bundle.layout import Layout
 from edgekit.bundle.manifest import created_now
 from edgekit.bundle.models import PackedModel, tensor_entries
 from edgekit.bundle.ort_format import CONFIG, add_ort_variants
@@ -20,6 +21,9 @@ from edgekit.bundle.store import StoredVariant, store_variant
 from edgekit.progress import note
 from edgekit.runtime.manifest import SCHEMA_VERSION
 from edgekit.runtime.seal import new_bundle_id
+from edgekit.runtime.single import loader_source
+
+LOADER = "loader.py"
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,12 @@ class Assembly:
     parts: tuple[StoredVariant, ...]
 
 
-def assemble(models: Sequence[PackedModel], options: PackOptions, name: str) -> Assembly:
+def assemble(models: Sequence[PackedModel], layout: Layout, options: PackOptions, name: str) -> Assembly:
     """Gather a bundle's files and what its manifest says.
 
     Args:
         models: The variants, read and checked.
+        layout: Where files lie.
         options: How to pack.
         name: Of the bundle.
 
@@ -48,6 +53,8 @@ def assemble(models: Sequence[PackedModel], options: PackOptions, name: str) -> 
     """
     first = models[0].info
     preprocessing = preprocessing_of(first.metadata, first.inputs)
+    if preprocessing is not None and preprocessing["kind"] == "text":
+        preprocessing = {**preprocessing, "tokenizer": layout.tokenizer}
     postprocessing = postprocessing_of(task_of(first.metadata), first.metadata, first.outputs, preprocessing)
     note("golden samples and tolerances")
     data = collect_samples(models[0], preprocessing, options)
@@ -62,7 +69,9 @@ def assemble(models: Sequence[PackedModel], options: PackOptions, name: str) -> 
         "files": {},
     }
     cards = write_cards(manifest, options.training, data.source)
-    shared = {**golden.files, **config, **cards, **_tokenizer(models[0], preprocessing, options)}
+    tokenizer = _tokenizer(models[0], preprocessing, options)
+    loader = {LOADER: loader_source().encode()} if options.loader else {}
+    shared = {**golden.files, **config, **cards, **tokenizer, **loader, **layout.further}
     return Assembly(manifest, (*stored, StoredVariant({}, contents=shared)))
 
 

@@ -32,11 +32,13 @@ class PackedModel:
         candidate: What was asked for.
         info: What the file holds.
         external: Its files of external data.
+        place: Path of the model in the bundle.
     """
 
     candidate: Candidate
     info: ModelInfo
     external: tuple[Path, ...]
+    place: str
 
     @property
     def name(self) -> str:
@@ -44,20 +46,19 @@ class PackedModel:
         return self.candidate.name
 
     @property
-    def folder(self) -> str:
-        """Of its files in the bundle."""
-        return f"models/{self.name}"
-
-    @property
     def files(self) -> dict[str, Path]:
         """Path in the bundle -> file to copy; external data keeps its place beside the model."""
-        root = self.candidate.path.parent
-        beside = {f"{self.folder}/{file.relative_to(root).as_posix()}": file for file in self.external}
-        return {f"{self.folder}/model.onnx": self.candidate.path, **beside}
+        root, folder = self.candidate.path.parent, self.place.rpartition("/")[0]
+        beside = {f"{folder}/{file.relative_to(root).as_posix()}": file for file in self.external}
+        return {self.place: self.candidate.path, **beside}
 
 
-def read_models(candidates: Sequence[Candidate]) -> tuple[PackedModel, ...]:
+def read_models(candidates: Sequence[Candidate], places: Mapping[str, str] | None = None) -> tuple[PackedModel, ...]:
     """Read every model, run it once in a child process, and compare what goes in and comes out.
+
+    Args:
+        candidates: The variants.
+        places: Variant -> path in the bundle, where that is not models/VARIANT/model.onnx.
 
     Raises:
         BundleError: for no model, a name that is no name or comes twice, or models that are not interchangeable.
@@ -66,19 +67,19 @@ def read_models(candidates: Sequence[Candidate]) -> tuple[PackedModel, ...]:
     if not candidates:
         raise BundleError("no model to pack; name at least one .onnx file, or a finished run with --run")
     _check_names(candidates)
-    models = tuple(_read(c) for c in candidates)
+    models = tuple(_read(c, (places or {}).get(c.name, f"models/{c.name}/model.onnx")) for c in candidates)
     for other in models[1:]:
         _require_same_interface(models[0], other)
     return models
 
 
-def _read(candidate: Candidate) -> PackedModel:
+def _read(candidate: Candidate, place: str) -> PackedModel:
     admit_model(candidate.path)
     external = tuple(data_files(candidate.path))
     clash = next((f for f in external if f.relative_to(candidate.path.parent).as_posix() == "model.onnx"), None)
     if clash is not None:
         raise BundleError(f"{candidate.path} keeps its weights in a file called model.onnx; export it again")
-    return PackedModel(candidate, describe(candidate.path), external)
+    return PackedModel(candidate, describe(candidate.path), external, place)
 
 
 def _check_names(candidates: Sequence[Candidate]) -> None:
@@ -132,7 +133,7 @@ def variant_entry(model: PackedModel) -> dict[str, Any]:
     candidate, info = model.candidate, model.info
     return {
         "name": model.name,
-        "file": f"{model.folder}/model.onnx",
+        "file": model.place,
         "format": "onnx",
         "target": candidate.target,
         "providers": [PROVIDERS[name].ort_name for name in _providers(model)],

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekit.bundle.assemble import assemble
+from edgekit.bundle.layout import Layout, own_layout
 from edgekit.bundle.models import read_models
 from edgekit.bundle.records import Candidate, PackOptions
 from edgekit.bundle.sign import read_private, sign_tree
+from edgekit.bundle.transformers_js import transformers_js_layout
 from edgekit.bundle.write import check_place, finish, place_files, writing
 from edgekit.progress import note
 
@@ -68,8 +71,9 @@ def pack_bundle(candidates: Sequence[Candidate], out: Path, options: PackOptions
     check_place(place)
     private = None if options.signer is None else read_private(options.signer)
     note(f"checking {len(candidates)} model{'s' if len(candidates) != 1 else ''}")
-    made = assemble(read_models(candidates), options, options.name or place.name.removesuffix(".zip"))
-    with writing(place) as tree:
+    with _laid_out(candidates, options) as layout, writing(place) as tree:
+        models = read_models(layout.candidates, layout.places)
+        made = assemble(models, layout, options, options.name or place.name.removesuffix(".zip"))
         for part in made.parts:
             place_files(tree, part.copies, part.contents)
         content = finish(tree, made.manifest)
@@ -77,6 +81,12 @@ def pack_bundle(candidates: Sequence[Candidate], out: Path, options: PackOptions
             sign_tree(tree, content, private)
         files = sum(1 for p in tree.rglob("*") if p.is_file())
     return Packed(out, made.manifest, files, _size_bytes(place))
+
+
+def _laid_out(candidates: Sequence[Candidate], options: PackOptions) -> AbstractContextManager[Layout]:
+    if options.layout == "transformers.js":
+        return transformers_js_layout(candidates, options)
+    return nullcontext(own_layout(candidates))
 
 
 def _size_bytes(place: Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgekit.data import TextConfig
 
@@ -48,6 +48,8 @@ class PackOptions:
         family: Of the model; "" takes what the file says.
         training: What the model card says of the training; {} for nothing.
         ort: Whether every variant goes in once more, in ORT format.
+        loader: Whether the runtime goes in as one file, loader.py.
+        layout: Where the files lie: edgekit's own, or where transformers.js looks for them.
         key: 32 bytes that the models are sealed with; None leaves them readable. It is never written.
         signer: PEM file of the private key that the bundle is signed with; None leaves it unsigned.
     """
@@ -62,5 +64,7 @@ class PackOptions:
     family: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
     ort: bool = False
+    loader: bool = False
+    layout: Literal["edgekit", "transformers.js"] = "edgekit"
     key: bytes | None = field(default=None, repr=False)
     signer: Path | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgekit.bundle import Candidate, PackOptions, Verdict
+
+
+class Layouts(StrEnum):
+    """Where the files of a bundle lie."""
+
+    EDGEKIT = "edgekit"
+    TRANSFORMERS_JS = "transformers.js"
 
 
 def register(app: typer.Typer) -> None:
@@ -46,6 +54,8 @@ def pack(
     description: Annotated[str, typer.Option(help="One sentence.")] = "",
     tokenizer: Annotated[Path | None, typer.Option(help="The tokenizer.json, if not beside the model.")] = None,
     ort: Annotated[bool, typer.Option("--ort", help="Every variant in ORT format too, for reduced builds.")] = False,
+    loader: Annotated[bool, typer.Option("--loader", help="The runtime beside it, as one file: loader.py.")] = False,
+    layout: Annotated[Layouts, typer.Option(help="Where the files lie.")] = Layouts.EDGEKIT,
     encrypt: Annotated[bool, typer.Option("--encrypt", help="Seal the models by AES-256-GCM; needs a key.")] = False,
     key_file: Annotated[Path | None, typer.Option(help="32 bytes, or 64 hexadecimal digits, to seal with.")] = None,
     key_env: Annotated[str | None, typer.Option(help="Environment variable with those digits.")] = None,
@@ -55,7 +65,9 @@ def pack(
     from edgekit.bundle import PackOptions, pack_bundle
 
     told = PackOptions(name, version, license, description, data, samples, tokenizer)
-    options = replace(told, ort=ort, key=_key(encrypt, key_file, key_env), signer=sign)
+    options = replace(
+        told, ort=ort, loader=loader, layout=layout.value, key=_key(encrypt, key_file, key_env), signer=sign
+    )
     candidates, options = _asked_for(models or [], variant or [], run, choose, options)
     packed = pack_bundle(candidates, out, options)
     emit(packed.as_dict(), lambda: _table(packed.as_dict()))

@@ -229,3 +229,10 @@ def test_a_wrong_source_date_is_refused(dense_onnx: Path, tmp_path: Path, monkey
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
     with pytest.raises(BundleError, match="SOURCE_DATE_EPOCH is 'yesterday'"):
         pack_bundle([Candidate("only", dense_onnx)], tmp_path / "B")
+
+
+def test_the_runtime_goes_in_as_one_file(dense_onnx: Path, tmp_path: Path) -> None:
+    pack_bundle([Candidate("only", dense_onnx)], tmp_path / "B", PackOptions(loader=True))
+    text = (tmp_path / "B" / "loader.py").read_text()
+    compile(text, "loader.py", "exec")
+    assert "loader.py" in json.loads((tmp_path / "B" / "manifest.json").read_text())["files"]
