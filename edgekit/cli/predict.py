@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgekit.runtime.sources import Answered
 
 _MOST_NUMBERS = 6  # of an output, in the table
+_WRITING = "A bundle of a language model"
 
 
 def register(app: typer.Typer) -> None:
@@ -42,6 +43,12 @@ def predict(
     truncate: Annotated[bool, typer.Option("--truncate", help="Cut texts that are too long.")] = False,
     key_file: Annotated[Path | None, typer.Option(help="Key of encrypted models.")] = None,
     key_env: Annotated[str | None, typer.Option(help="Environment variable with that key.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory for pictures that the model makes.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to write.", rich_help_panel=_WRITING)] = 128,
+    temperature: Annotated[
+        float, typer.Option(help="0 takes the likeliest token always.", rich_help_panel=_WRITING)
+    ] = 0.8,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same text.", rich_help_panel=_WRITING)] = 0,
 ) -> None:
     """Answer inputs with a bundle's model, as an app that embeds it would."""
     from edgekit.runtime import load
@@ -51,8 +58,11 @@ def predict(
     asked: Any = {"provider": provider, "variant": variant, "threads": threads, "truncate": truncate or None}
     key = read_key(key_file, key_env)
     with load(bundle, guard=None if guard == "off" else guard, key=key, **asked) as model:
-        answers = list(answer_words(model, inputs, top=top))
-        emit(_document(bundle, model, answers), lambda: _table(model, answers))
+        writing = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+        answers = list(answer_words(model, inputs, top=top, writing=writing))
+        if out is not None:
+            _write_pictures(answers, out)
+        emit(_document(bundle, model, answers), lambda: _texts(answers) or _table(model, answers))
     _tell(answers)
 
 
@@ -66,6 +76,12 @@ def _document(bundle: Path, model: Model, answers: list[Answered]) -> dict[str, 
         "provider": model.provider,
         "predictions": [{"input": a.name, **one} for a, one in zip(answers, told, strict=True)],
     }
+
+
+def _texts(answers: list[Answered]) -> str:
+    """What a language model wrote behind each prompt; "" of other models."""
+    written = [a.name + a.prediction.text for a in answers if a.prediction and a.prediction.text is not None]
+    return "\n\n".join(written)
 
 
 def _table(model: Model, answers: list[Answered]) -> Table:
@@ -96,6 +112,22 @@ def _numbers(array: Any) -> str:
     flat = array.reshape(-1)
     first = " ".join(f"{value:.4g}" for value in flat[:_MOST_NUMBERS].tolist())
     return first if len(flat) <= _MOST_NUMBERS else f"{'x'.join(map(str, array.shape))}: {first} …"
+
+
+def _write_pictures(answers: list[Answered], out: Path) -> None:
+    """A PNG file for each picture that the model made, numbered in the order of the inputs."""
+    from edgekit.errors import InputError
+    from edgekit.files import make_directory, replacing
+    from edgekit.runtime.pictures import import_pillow
+
+    found = [(i, a.prediction.outputs.get("pixels")) for i, a in enumerate(answers) if a.prediction]
+    made = [(i, pixels) for i, pixels in found if pixels is not None]
+    if found and not made:
+        raise InputError("--out is for pictures, and the model makes none; leave it out")
+    library = import_pillow()
+    for index, pixels in made:
+        with replacing(make_directory(out) / f"{index}.png") as temporary:
+            library.fromarray(pixels).save(temporary)
 
 
 def _short(name: str) -> str:

@@ -13,11 +13,22 @@ from typing import TYPE_CHECKING, Any
 from edgekit.runtime.answers import Candidacy, Prediction
 from edgekit.runtime.manifest import Manifest, Variant, read_manifest
 from edgekit.runtime.model import Model, load
+from edgekit.runtime.writing import Written
 
 if TYPE_CHECKING:
     from edgekit.runtime.batcher import MicroBatcher
 
-__all__ = ["Candidacy", "Manifest", "MicroBatcher", "Model", "Prediction", "Variant", "load", "read_manifest"]
+__all__ = [
+    "Candidacy",
+    "Manifest",
+    "MicroBatcher",
+    "Model",
+    "Prediction",
+    "Variant",
+    "Written",
+    "load",
+    "read_manifest",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -32,7 +32,8 @@ class Prediction:
     Attributes:
         top: The likeliest classes, the best first; () where there are no classes.
         values: Name -> predicted number in its unit; {} where there are none.
-        outputs: What the model said, by the name of the output, without the batch axis.
+        outputs: What the model said, by the name of the output, without the batch axis; with the "pixels" of a picture.
+        text: What a language model wrote; None for others.
         warnings: Why the answer may be worth less than usual: the input is unlike those that the model was made for.
     """
 
@@ -40,6 +41,7 @@ class Prediction:
     values: Mapping[str, float] = field(default_factory=dict)
     outputs: Mapping[str, Array] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    text: str | None = None
 
     @property
     def label(self) -> str | None:
@@ -56,6 +58,8 @@ class Prediction:
         told: dict[str, Any] = {"warnings": list(self.warnings)}
         if self.top:
             return {"label": self.label, "score": self.score, "top": [vars(c) for c in self.top], **told}
+        if self.text is not None:
+            return {"text": self.text, **told}
         if self.values:
             return {"values": dict(self.values), **told}
         return {"outputs": {name: np.asarray(a).tolist() for name, a in self.outputs.items()}, **told}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from edgekit.errors import BundleError, InputError
 from edgekit.runtime.answers import Prediction, answer_row
@@ -16,6 +18,8 @@ from edgekit.runtime.guard import look_at
 from edgekit.runtime.manifest import MOST_MANIFEST_BYTES, Manifest, read_manifest
 from edgekit.runtime.prepare import Preparation, open_preparation
 from edgekit.runtime.session import open_first
+from edgekit.runtime.texts import TextPreparation
+from edgekit.runtime.writing import Drawing, Memory, Written, write_text
 from edgekit.specs import Array, Feeds, TensorSpec
 
 Guarding = Literal["warn", "error"] | None
@@ -113,7 +117,8 @@ class Model:
         Args:
             given: What the bundle's preprocessing starts from: a picture (path, bytes, Pillow image, pixels), a text, a
                 series or a .wav file. Or prepared arrays by the name of the input, with a batch axis of 1 or without
-                it; the array itself where there is one input and no preprocessing. A list of such is run in batches.
+                it (a picture's path among them is prepared); the array itself where there is one input and no
+                preprocessing. A list of such is run in batches.
             top: Classes to name, at most.
 
         Returns:
@@ -140,7 +145,7 @@ class Model:
         Raises:
             InputError: if it is not what the model takes, or holds NaN.
         """
-        row = row_of(given, self.inputs) if isinstance(given, Mapping) else self._preparation.row(given)
+        row = row_of(self._with_raw(given), self.inputs) if isinstance(given, Mapping) else self._preparation.row(given)
         if self._guard is not None:
             for name, array in row.items():
                 check_finite(array, name)
@@ -172,6 +177,55 @@ class Model:
                 answers[place] = self._judged(rows[place], own, top)
         return [answers[place] for place in range(len(rows))]
 
+    @property
+    def writes(self) -> bool:
+        """Whether it is a language model, which `generate` is for."""
+        return self.manifest.task == "language-modelling" and isinstance(self._preparation, TextPreparation)
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        max_tokens: int = 128,
+        temperature: float = 0.8,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        stops: Sequence[str] = (),
+        show: Callable[[str], object] = str,
+    ) -> Written:
+        """Write on from a prompt, with a bundle of a language model.
+
+        Args:
+            prompt: The text so far; "" begins anew.
+            max_tokens: Most tokens to write.
+            temperature: Logits are divided by it; 0 takes the likeliest token always.
+            top_k: Of so many likeliest tokens only; 0 for all.
+            top_p: Of the fewest likeliest tokens that hold this share of the probability; 1 for all.
+            seed: The same seed writes the same text.
+            stops: Texts at which to stop; they are no part of the answer.
+            show: Gets each piece as soon as nothing can change it any more.
+
+        Raises:
+            BundleError: if the model writes no text.
+            InputError: if the prompt is too long, or a number out of its range.
+        """
+        if not self.writes or not isinstance(self._preparation, TextPreparation):
+            raise BundleError(
+                f"the model of bundle {self.manifest.name} is for {self.manifest.task}; it writes no text"
+            )
+        return write_text(
+            Memory(self.run, self.inputs, self.outputs),
+            self._preparation,
+            prompt,
+            longest=self._longest_text(),
+            max_tokens=max_tokens,
+            drawing=Drawing(temperature, top_k, top_p),
+            seed=seed,
+            stops=stops,
+            show=show,
+        )
+
     def close(self) -> None:
         """Let go of the session; what runs meanwhile ends well, and what comes later is refused."""
         self._session = None
@@ -182,6 +236,14 @@ class Model:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def _with_raw(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Named arrays; what preprocessing starts from may stand among them under the name of its input."""
+        name = (self.manifest.preprocessing or {}).get("input", "")
+        value = given.get(name)
+        if value is None or isinstance(value, np.ndarray):
+            return given
+        return {**given, **self._preparation.row(value)}
+
     def _judged(self, row: Feeds, outputs: Feeds, top: int) -> Prediction | InputError:
         """An answer with what is unusual about its input, or why there is none."""
         if self._guard is None or not self.manifest.guard:
@@ -191,6 +253,15 @@ class Model:
         if far is not None and self._guard == "error":
             return InputError(f"{far.text}; load with guard='warn' to get an answer anyway")
         return answer_row(outputs, self.manifest, top, tuple(finding.text for finding in found))
+
+    def _longest_text(self) -> int | None:
+        """In tokens, as the model file says it, else the manifest."""
+        said = (
+            ""
+            if self._session is None
+            else self._session.get_modelmeta().custom_metadata_map.get("edgekit.longest", "")
+        )
+        return int(said) if said.isdigit() else (self.manifest.preprocessing or {}).get("length")
 
     def _prepare_item(self, item: Any, index: int, count: int) -> dict[str, Array]:
         try:

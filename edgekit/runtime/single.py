@@ -18,7 +18,10 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 MODULES = (
     *("errors", "specs"),
     *(f"runtime/{name}" for name in ("archive", "fields", "manifest", "choose", "seal", "session", "check", "batches")),
-    *(f"runtime/{name}" for name in ("answers", "guard", "pictures", "texts", "series", "prepare", "model", "batcher")),
+    *(
+        f"runtime/{name}"
+        for name in ("answers", "guard", "pictures", "texts", "series", "prepare", "writing", "model", "batcher")
+    ),
     *(f"runtime/{name}" for name in ("sources", "script")),
 )
 _HEAD = '''"""A bundle's model in one file, made by edgekit {version}; it needs numpy and onnxruntime.

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -47,27 +47,36 @@ class Answered:
     error: str = ""
 
 
-def answer_words(model: Model, words: Sequence[str], *, top: int = 5) -> Iterator[Answered]:
+def answer_words(
+    model: Model, words: Sequence[str], *, top: int = 5, writing: Mapping[str, Any] | None = None
+) -> Iterator[Answered]:
     """Answer what a person names, in batches; an input that is wrong leaves the others alone.
 
     Args:
         model: Loaded.
         words: Files, folders, "-" for standard input, and for a model of text texts.
         top: Classes to name, at most.
+        writing: Arguments of `generate`, for a language model, which goes on from each text.
     """
+
+    def answer(given: Any) -> Any:
+        if model.writes and isinstance(given, str):
+            return Prediction(text=model.generate(given, **(writing or {})).text)
+        return model.predict(given, top=top)
+
     found = inputs_named(words, model.manifest)
-    while chunk := list(islice(found, MOST_ROWS)):
+    while chunk := list(islice(found, 1 if model.writes else MOST_ROWS)):
         try:
-            answers = model.predict([given for _, given in chunk], top=top)
+            answers = [answer(chunk[0][1])] if len(chunk) == 1 else answer([given for _, given in chunk])
         except InputError:
-            yield from (_answered(model, name, given, top) for name, given in chunk)
+            yield from (_answered(answer, name, given) for name, given in chunk)
         else:
-            yield from (Answered(name, answer) for (name, _), answer in zip(chunk, answers, strict=True))
+            yield from (Answered(name, one) for (name, _), one in zip(chunk, answers, strict=True))
 
 
-def _answered(model: Model, name: str, given: Any, top: int) -> Answered:
+def _answered(answer: Callable[[Any], Prediction], name: str, given: Any) -> Answered:
     try:
-        return Answered(name, model.predict(given, top=top))
+        return Answered(name, answer(given))
     except InputError as error:
         return Answered(name, None, str(error))
 

@@ -63,7 +63,7 @@ class TextPreparation:
             raise InputError("the text is empty; give some words")
         if len(given) > MOST_CHARACTERS:
             raise InputError(f"the text has {len(given):,} characters, and {MOST_CHARACTERS:,} are the most")
-        ids = self._cut(np.array(self._tokenizer.encode_batch_fast([given])[0].ids, dtype=np.int64))
+        ids = self._cut(np.array(self.encode(given), dtype=np.int64))
         if not len(ids):
             raise InputError("the tokeniser knows nothing of the text; give other words")
         return self._named({"ids": ids, "mask": np.ones_like(ids)})
@@ -98,13 +98,33 @@ class TextPreparation:
         return found
 
     @cached_property
-    def _end(self) -> int | None:
+    def end(self) -> int | None:
+        """The id that ends a text; None where the tokeniser has none."""
         return self._id_of(_ENDS)
+
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        """Every id that ends a text: a model for conversations has one for a turn too."""
+        found = (self._id_of([name]) for name in _ENDS)
+        return frozenset(number for number in found if number is not None)
+
+    @cached_property
+    def vocabulary(self) -> int:
+        """How many ids there are: one more than the largest."""
+        return 1 + max(int(number) for number in self._tokenizer.get_vocab(with_added_tokens=True).values())
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, with what the model wants around it."""
+        return list(self._tokenizer.encode_batch_fast([text])[0].ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; half a character at the end is left as U+FFFD."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
     @cached_property
     def _pad(self) -> int:
         found = self._id_of(_PADS)
-        return found if found is not None else self._end or 0
+        return found if found is not None else self.end or 0
 
     def _id_of(self, tokens: Sequence[str]) -> int | None:
         found = (self._tokenizer.token_to_id(token) for token in tokens)
@@ -119,7 +139,7 @@ class TextPreparation:
                 f"the text has {len(ids):,} tokens, the model takes {self.length:,}; shorten it, or let it be cut: "
                 "truncate=True"
             )
-        if ids[-1] != self._end:
+        if ids[-1] != self.end:
             return ids[: self.length]
         return np.concatenate([ids[: self.length - 1], ids[-1:]])
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from edgekit.runtime import load
 from edgekit.runtime.guard import guard_statistics
-from tests.conftest import Answer
+from tests.conftest import Answer, dense
 from tests.runtime.bundles import IMAGE, manifest, variant, write_bundle, zipped
 
 RNG = np.random.default_rng(0)
@@ -84,3 +85,29 @@ def test_unusual_inputs_are_told_or_refused(cli: Callable[..., Answer], bundle: 
     refused = cli("predict", "guarded", "p.png", "--guard", "error")
     assert refused.code == 1
     assert "load with guard='warn'" in refused.err
+
+
+def test_pictures_that_a_model_makes_are_written(cli: Callable[..., Answer], bundle: Path, tmp_path: Path) -> None:
+    """The linear model's input taken for a picture: identity weights."""
+    finishing = {"kind": "image", "output": "logits", "scale": 1 / 255, "mean": [0.5], "std": [0.5]}
+    told = manifest(
+        classes=[],
+        outputs=[{"name": "logits", "dtype": "float32", "shape": ["batch", 1, 2, 5]}],
+        postprocessing=finishing,
+    )
+    proto = dense(np.eye(64, 10, dtype=np.float32))
+    proto.graph.node[1].output[0] = "flat_logits"
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([-1, 1, 2, 5]), "shape"))
+    proto.graph.node.append(helper.make_node("Reshape", ["flat_logits", "shape"], ["logits"]))
+    del proto.graph.output[:]
+    proto.graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1, 2, 5]))
+    write_bundle(tmp_path / "maker", told, {"models/base/model.onnx": proto.SerializeToString()})
+    x = np.zeros((1, 1, 8, 8), np.float32)
+    x.reshape(-1)[:10] = np.linspace(-1.2, 1, 10)
+    np.save(tmp_path / "x.npy", x)
+    answer = cli("predict", "maker", "x.npy", "--out", "made")
+    assert answer.code == 0, answer.err
+    wanted = np.rint(np.clip((np.linspace(-1.2, 1, 10) * 0.5 + 0.5) * 255, 0, 255)).reshape(2, 5)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "made/0.png")), wanted)
+    refused = cli("predict", bundle, "p.png", "--out", "made")
+    assert (refused.code, refused.err) == (1, "error: --out is for pictures, and the model makes none; leave it out\n")
