@@ -58,20 +58,21 @@ def pair(request: Any, written: Path, tmp_path_factory: pytest.TempPathFactory) 
 def test_it_writes_what_generate_writes(pair: tuple[Model, Path], how: dict[str, Any]) -> None:
     model, path = pair
     language, tokenizer = open_model(path, threads=1)
-    wanted = generate(language, tokenizer, Request("the ", 24, (), Sampling(**{"temperature": 0.8, **how})))
+    wanted = generate(language, tokenizer, Request("the cat", 24, (), Sampling(**{"temperature": 0.8, **how})))
     pieces: list[str] = []
-    found = model.generate("the ", max_tokens=24, show=pieces.append, **how)
+    found = model.generate("the cat", max_tokens=24, show=pieces.append, **how)
     assert (found.text, found.tokens, found.stopped) == (wanted.text, wanted.tokens, wanted.stopped)
     assert found.prompt_tokens == wanted.prompt_tokens
+    assert found.tokens > 8
     assert "".join(pieces) == found.text
 
 
 def test_it_stops_where_it_is_told_to(pair: tuple[Model, Path]) -> None:
     model, _ = pair
-    whole = model.generate("the ", max_tokens=40, seed=3).text
+    whole = model.generate("the cat", max_tokens=40, seed=3).text
     assert len(whole) > 8
     stop = whole[5:7]
-    found = model.generate("the ", max_tokens=40, seed=3, stops=("", stop))
+    found = model.generate("the cat", max_tokens=40, seed=3, stops=("", stop))
     assert (found.text, found.stopped) == (whole[: whole.find(stop)], "stop")
     assert model.generate("", max_tokens=1, temperature=0).tokens == 1
 
@@ -100,10 +101,10 @@ def test_predict_writes_too(
     cli: Callable[..., Answer], pair: tuple[Model, Path], written: Path, tmp_path: Path
 ) -> None:
     bundle = language_bundle(tmp_path / "b", pair[1])
-    answer = cli("predict", bundle, "the ", "--max-tokens", "12", "--temperature", "0", "--json")
+    answer = cli("predict", bundle, "the cat", "--max-tokens", "12", "--temperature", "0", "--json")
     assert answer.code == 0, answer.err
     (one,) = json.loads(answer.out)["predictions"]
-    assert one["text"] == pair[0].generate("the ", max_tokens=12, temperature=0).text
+    assert one["text"] == pair[0].generate("the cat", max_tokens=12, temperature=0).text
 
 
 def test_draws_are_those_of_generate() -> None:
