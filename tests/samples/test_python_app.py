@@ -1,0 +1,85 @@
+"""samples/python-app: with edgekit's runtime, and with nothing but the bundle's single file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.runtime.single import loader_source
+from tests.samples.bundles import seal
+from tests.samples.conftest import SAMPLES, Program, Said, run
+
+APP = SAMPLES / "python-app/app.py"
+# edgekit cannot be imported in this process
+_ALONE = """
+import runpy, sys
+sys.modules["edgekit"], sys.argv = None, sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def loader_bundle(digits_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits with the single-file loader."""
+    bundle = Path(shutil.copytree(digits_bundle, tmp_path_factory.mktemp("loader") / "bundle"))
+    (bundle / "loader.py").write_text(loader_source())
+    seal(bundle, json.loads((bundle / "manifest.json").read_text()))
+    return bundle
+
+
+@pytest.fixture(params=["edgekit", "loader"])
+def app(request: pytest.FixtureRequest) -> Program:
+    if request.param == "edgekit":
+        return lambda *args: run(sys.executable, APP, *args)
+    return lambda *args: run(sys.executable, "-c", _ALONE, APP, "--loader", *args)
+
+
+def test_golden(app: Program, loader_bundle: Path) -> None:
+    said = app(loader_bundle, "--golden")
+    assert said.code == 0, said.out + said.err
+    lines = said.out.splitlines()
+    assert len(lines) == 2 * 2 * 4
+    assert {line[:4] for line in lines} == {"ok  "}
+
+
+def test_a_picture(app: Program, loader_bundle: Path) -> None:
+    picture = loader_bundle / "golden/0.raw.png"
+    said = app(loader_bundle, picture, "--variant", "base", "--top", 2)
+    logits = np.fromfile(loader_bundle / "golden/base/0.logits.bin", np.float32)
+    assert said.code == 0, said.err
+    assert said.out.startswith(f"{picture}: {logits.argmax()} ")
+    assert said.out.count(" %") == 2
+
+
+def test_other_numbers_are_a_no(digits_bundle: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(digits_bundle, tmp_path / "bundle"))
+    wanted = bundle / "golden/base/1.logits.bin"
+    (np.fromfile(wanted, np.float32) + np.float32(3)).tofile(wanted)
+    seal(bundle, json.loads((bundle / "manifest.json").read_text()))
+    said = run(sys.executable, APP, bundle, "--golden")
+    assert said.code == 3
+    assert [line.split(":")[0] for line in said.out.splitlines() if line.startswith("FAIL")] == [
+        "FAIL base input 1",
+        "FAIL base raw 1",
+    ]
+
+
+def _wrong(*args: object) -> Said:
+    said = run(sys.executable, APP, *args)
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    return said
+
+
+def test_errors_are_one_line(digits_bundle: Path, tmp_path: Path) -> None:
+    assert _wrong(tmp_path, "x.png").code == 1
+    assert "x.png is not there" in _wrong(digits_bundle, "x.png").err
+    assert "loader.py is not there; pack the bundle" in _wrong(digits_bundle, "x.png", "--loader").err
+    assert _wrong(digits_bundle, "x.png", "--provider", "cuda").code == 3
+    assert run(sys.executable, APP, digits_bundle).code == 2
