@@ -95,7 +95,7 @@ def cut_batches(
 def _stacked(arrays: Sequence[Array], spec: TensorSpec, fill: Mapping[str, float]) -> Array:
     """One array of all, filled up to the longest, or to what the model fixes."""
     if spec.name not in fill:
-        return np.stack(arrays)
+        return np.stack(arrays) if len(arrays) > 1 else arrays[0][None]
     longest = [max(sizes) for sizes in zip(*(a.shape for a in arrays), strict=True)]
     shape = [d if isinstance(d, int) else n for d, n in zip(spec.shape[1:], longest, strict=True)]
     out = np.full((len(arrays), *shape), fill[spec.name], spec.dtype)

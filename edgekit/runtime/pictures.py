@@ -64,7 +64,7 @@ class PicturePreparation:
             MissingPackageError: if Pillow is needed and not there.
         """
         pixels = self._in_channels(given if isinstance(given, np.ndarray) else read_pixels(given, self.channels))
-        if pixels.shape[:2] != (self.height, self.width) or self.resize:
+        if not pixels.shape[:2] == (self.height, self.width) == self._target(*pixels.shape[:2]):
             pixels = self._resized(pixels)
         shaped = pixels.reshape(self.height, self.width, self.channels).transpose(2, 0, 1)
         mean, std = (np.asarray(v, np.float32).reshape(-1, 1, 1) for v in (self.mean, self.std))

@@ -27,6 +27,7 @@ _LEVELS_OF_ORT = {
     "disable": "ORT_DISABLE_ALL",
 }
 _SILENT, _WARNINGS = 4, 2
+_MOST_COPIED_BYTES = 16 << 20
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 _MODELS = (".onnx", ".ort", ".enc")
 
@@ -72,7 +73,7 @@ def _try(
 ) -> tuple[Any, str]:
     """A session, or why the provider does not load."""
     variant = candidate.variant
-    content = model_bytes(archive, manifest, variant, key)
+    content = _model_source(archive, manifest, variant, key)
     options = _options(variant, threads)
     with _silent_loading(), _external_data(options, archive, manifest, variant):
         try:
@@ -86,6 +87,16 @@ def _try(
         return None, f"{short_provider(candidate.provider)} did not load; a library or the device is missing"
     session._model_bytes = None  # ONNX Runtime's Python keeps a second copy of the model for a fallback that is off
     return session, ""
+
+
+def _model_source(archive: Archive, manifest: Manifest, variant: Variant, key: str | bytes | None) -> bytes | str:
+    """The model's bytes; of a large one in a folder its path, once it was hashed, which saves its size in memory."""
+    entry = manifest.files[variant.file]
+    plain = isinstance(archive, DirectoryArchive) and variant.encrypted is None
+    if not plain or entry.size_bytes <= _MOST_COPIED_BYTES:
+        return model_bytes(archive, manifest, variant, key)
+    check_file(archive, variant.file, entry)
+    return str(archive.path / variant.file)
 
 
 def model_bytes(archive: Archive, manifest: Manifest, variant: Variant, key: str | bytes | None) -> bytes:

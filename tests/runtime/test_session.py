@@ -50,6 +50,20 @@ def test_weights_beside_the_model_are_checked_and_used(
         load(place)
 
 
+def test_a_large_model_in_a_folder_is_not_copied_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ours, "_MOST_COPIED_BYTES", 10)
+    monkeypatch.setattr(ours, "model_bytes", lambda *_: pytest.fail("it was read into memory"))
+    monkeypatch.chdir(tmp_path)
+    for bundle in (write_bundle(tmp_path / "plain"), with_external_data(tmp_path / "data")):
+        with load(bundle.relative_to(tmp_path)) as model:
+            np.testing.assert_allclose(model.run({"image": IMAGES})["logits"], logits_of(IMAGES), rtol=1e-4, atol=1e-4)
+    content = bytearray((tmp_path / "plain" / MODEL).read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "plain" / MODEL).write_bytes(content)
+    with pytest.raises(BundleError, match=r"model.onnx was changed"):
+        load(tmp_path / "plain")
+
+
 def test_an_older_onnx_runtime_gets_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights in memory are an option of newer ones only."""
     packed = zipped(with_external_data(tmp_path), tmp_path / "b.zip")
