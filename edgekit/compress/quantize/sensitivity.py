@@ -5,7 +5,7 @@ Source: mixed precision by sensitivity: Dong et al. 2019, arXiv:1905.03696 (HAWQ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from edgekit.data.split import Split
 from edgekit.errors import ModelError
 from edgekit.graph.read import proto_bytes
 from edgekit.progress import track, warn
-from edgekit.specs import Array, Feeds
+from edgekit.specs import Array, Feeds, TensorSpec
 
 Rounded = Mapping[str, tuple[Array, Array]]
 
@@ -26,6 +26,7 @@ _WORTH_BITS = 0.1  # a tensor must make up this share of all noise
 _RUNS = 8
 _MIN_RUNS = 2
 _INPUT_VALUES = 1 << 18  # of all samples together: every weight costs one run of them
+_OUTPUT_VALUES = 1 << 23  # the same, but for the first sample: language models give one a token of their vocabulary
 _MOVES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast")
 _MAX_BYTES = 1 << 31
 
@@ -104,9 +105,10 @@ def noise_of_each(model: onnx.ModelProto, weights: list[Weight], rounded: Rounde
     session = Session(_with_weights_as_inputs(model, {w.name for w in inside}).SerializeToString())
     names = {w.name for w in inside}
     specs = tuple(s for s in session.inputs if s.name not in names)
-    data = split.matched(specs)
-    batch: Feeds = next(data.batches(specs, len(data))).feeds
     own = {w.name: w.values.astype(helper.tensor_dtype_to_np_dtype(w.tensor.data_type)) for w in inside}
+    data = split.matched(specs)
+    each = sum(o.size for o in _floats(session.run({**_feeds(data.take(1), specs), **own})))
+    batch = _feeds(data.take(max(1, _OUTPUT_VALUES // max(1, each))), specs)
     reference = _floats(session.run({**batch, **own}))
     noise = {}
     for weight in track(inside, "measure each weight"):
@@ -114,6 +116,11 @@ def noise_of_each(model: onnx.ModelProto, weights: list[Weight], rounded: Rounde
         value = (q * scale).astype(own[weight.name].dtype)
         noise[weight.name] = relative_noise(reference, _floats(session.run({**batch, **own, weight.name: value})))
     return noise
+
+
+def _feeds(split: Split, specs: Sequence[TensorSpec]) -> Feeds:
+    """All samples of a split as one batch."""
+    return next(split.batches(specs, len(split))).feeds
 
 
 def relative_noise(reference: list[Array], got: list[Array]) -> float:

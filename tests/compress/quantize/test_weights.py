@@ -22,6 +22,20 @@ def apply(model, tmp_path, config=None, **step):
     return result, read_model(out), source.stat().st_size / out.stat().st_size
 
 
+def test_wide_outputs_are_measured_on_fewer_samples(monkeypatch, tmp_path):
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    model = build([node], {"x": ["n", 96]}, {"y": ["n", 64]}, {"w": floats(96, 64)})
+    rows: list[int] = []
+    inner = Session.run
+    monkeypatch.setattr(Session, "run", lambda self, feeds: (rows.append(len(feeds["x"])), inner(self, feeds))[1])
+    data = Split("calibration", {"x": floats(8, 96)}, None)
+    for most, expected in ((1 << 23, 8), (3 * 64, 3), (1, 1)):
+        rows.clear()
+        monkeypatch.setattr("edgekit.compress.quantize.sensitivity._OUTPUT_VALUES", most)
+        apply(model, tmp_path, WeightsConfig(bits=4, spare=0.5), calibration=data)
+        assert rows == [1, expected, expected]
+
+
 def snr_db(model, other, feeds):
     a, b = run(model, feeds), run(other, feeds)
     return -10 * np.log10(max(relative_noise([x.astype(np.float64) for x in a], b), 1e-30))
