@@ -34,9 +34,7 @@ def echo(preprocessing: ImagePreprocessing) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
-def write_echo(
-    place: Path, preprocessing: ImagePreprocessing, sizes: Iterable[Size], provider: str = "CPUExecutionProvider"
-) -> Path:
+def write_echo(place: Path, preprocessing: ImagePreprocessing, sizes: Iterable[Size]) -> Path:
     """Write a bundle of that model: what a sample makes of pictures must be what Python makes, to the bit."""
     (place / "models/echo").mkdir(parents=True)
     (place / "golden/echo").mkdir(parents=True)
@@ -49,7 +47,7 @@ def write_echo(
         prepared = read_picture(place / raw, preprocessing)
         samples.append({"raw": raw, "inputs": {"image": write_array(place, f"golden/{index}.image.bin", prepared)}})
         outputs.append({"pixels": write_array(place, f"golden/echo/{index}.pixels.bin", prepared)})
-    write_manifest(place, preprocessing, samples, outputs, provider)
+    write_manifest(place, preprocessing, samples, outputs)
     return place
 
 
@@ -60,15 +58,11 @@ def write_array(place: Path, file: str, array: np.ndarray[Any, Any]) -> dict[str
 
 
 def write_manifest(
-    place: Path,
-    preprocessing: ImagePreprocessing,
-    samples: list[dict[str, Any]],
-    outputs: list[dict[str, Any]],
-    provider: str,
+    place: Path, preprocessing: ImagePreprocessing, samples: list[dict[str, Any]], outputs: list[dict[str, Any]]
 ) -> None:
     """The manifest, last."""
     shape = ["batch", preprocessing.channels, preprocessing.height, preprocessing.width]
-    variant = {"name": "echo", "file": "models/echo/model.onnx", "providers": [provider]}
+    variant = {"name": "echo", "file": "models/echo/model.onnx", "providers": ["CPUExecutionProvider"]}
     manifest = {
         "schema_version": 1,
         **{"edgekit": "0.1.0", "name": "echo", "version": "1", "created": "2026-01-01T00:00:00Z", "task": "none"},

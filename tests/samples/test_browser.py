@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import urllib.error
@@ -29,16 +30,21 @@ def test_pixels_are_pillows_to_the_bit(browser_sample: Program, tmp_path: Path) 
     assert page["errors"] == []
 
 
-def test_webgpu_runs_or_is_refused(browser_sample: Program, tmp_path: Path) -> None:
+def test_webgpu_runs_or_is_refused(browser_sample: Program, digits_bundle: Path, tmp_path: Path) -> None:
     """Chromium's GPU in software; where it has none, the page must say so and not answer from the CPU."""
-    bundle = write_echo(tmp_path / "bundle", _COLOUR, [Size(31, 17)], provider="WebGpuExecutionProvider")
+    bundle = Path(shutil.copytree(digits_bundle, tmp_path / "bundle"))
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    next(v for v in manifest["variants"] if v["name"] == "base")["providers"] = ["WebGpuExecutionProvider"]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
     said = browser_sample(bundle, "--json", "--address", "?ep=webgpu", "--software-gpu")
     page = json.loads(said.out)
     if page["ready"] == "failed":
         assert page["message"].startswith("this browser has no WebGPU adapter; open the page without ?ep=webgpu")
         pytest.skip("this Chromium has no WebGPU adapter in software")
     assert said.code == 0, said.out + said.err
+    assert page["facts"].startswith("Variant base")
     assert "runs on webgpu" in page["facts"]
+    assert page["verdict"] == "All 8 agree within the bundle's tolerance."
 
 
 @pytest.mark.parametrize(

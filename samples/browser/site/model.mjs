@@ -38,6 +38,7 @@ function fetchFrom(url) {
 class Model {
   #ort;
   #session;
+  #last = Promise.resolve(); // of the runs: WebGPU's do not mix
 
   constructor(ort, ep, bundle, variant) {
     this.#ort = ort;
@@ -72,7 +73,7 @@ class Model {
     const prepared = prepareImage(picture, preprocessing);
     const shape = [1, preprocessing.channels, preprocessing.height, preprocessing.width];
     const inputs = { [preprocessing.input]: { dtype: "float32", shape, data: prepared } };
-    const found = await runSession(this.#ort, this.#session, inputs);
+    const found = await this.#run(this.#session, inputs);
     const values = found[postprocessing?.output || outputs[0].name].data;
     return { values, prepared, milliseconds: performance.now() - start };
   }
@@ -82,10 +83,18 @@ class Model {
     const rows = [];
     for (const variant of this.bundle.variantsFor(PROVIDERS[this.ep])) {
       const session = variant === this.variant ? this.#session : await this.#open(variant);
-      rows.push(...(await checkGolden(this.bundle, variant, (inputs) => runSession(this.#ort, session, inputs), decode)));
+      rows.push(...(await checkGolden(this.bundle, variant, (inputs) => this.#run(session, inputs), decode)));
       if (session !== this.#session) await session.release();
     }
     return rows;
+  }
+
+  /** One run after the other, whether the one before went well or not. */
+  #run(session, inputs) {
+    const next = () => runSession(this.#ort, session, inputs);
+    const run = this.#last.then(next, next);
+    this.#last = run;
+    return run;
   }
 
   async #open(variant) {
