@@ -70,7 +70,7 @@ def _told(own: _Judged, reference: _Judged) -> dict[str, Any]:
 
 def _judge(path: Path, options: PackOptions) -> _Judged:
     admit_model(path)
-    if not isinstance(options.data, str):
+    if not isinstance(options.data, str) or not options.judge:
         return _Judged()
     session = Session(path)
     task, text = task_of(session.metadata), is_text(options.data)

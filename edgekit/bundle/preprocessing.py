@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgekit.data import ImagePreprocessing, our_task
+from edgekit.data import ImagePreprocessing, longest_told, our_task
+from edgekit.data.text.beside import told_of
 from edgekit.specs import TensorSpec
 
+_IDS = ("ids", "input_ids")
 WHITE = 255  # of pictures of 8 bits, what files and cameras give
 
 
@@ -27,6 +29,8 @@ def preprocessing_of(metadata: Mapping[str, str], inputs: Sequence[TensorSpec]) 
         series = next((s for s in inputs if s.rank == 3), None)
         lengths = next((s.name for s in inputs if s.name == "lengths"), None)
         return None if series is None else {**told, "input": series.name, "lengths": lengths}
+    if not told and "edgekit.tokenizer" in metadata and any(s.name in _IDS for s in inputs):
+        told = {"kind": "text", **told_of(metadata), "length": longest_told(metadata), "truncate": False}
     return _text(told, inputs) if told.get("kind") == "text" else None
 
 
@@ -55,12 +59,13 @@ def _image(told: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _text(told: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> dict[str, Any]:
     names = [s.name for s in inputs]
-    kept = {k: told[k] for k in ("vocabulary", "tokenizer_sha256", "length", "truncate") if k in told}
+    keys = ("vocabulary", "tokenizer_sha256", "length", "truncate")
+    kept = {k: told[k] for k in keys if told.get(k) is not None}
     return {
         "kind": "text",
         "tokenizer": "preprocessing/tokenizer.json",
         **kept,
-        "ids": _first(names, ("ids", "input_ids")),
+        "ids": _first(names, _IDS),
         "mask": _first(names, ("mask", "attention_mask")),
         "positions": _first(names, ("position_ids",)),
         "segments": _first(names, ("token_type_ids", "segments")),

@@ -47,6 +47,7 @@ class PackOptions:
         tokenizer: Where the tokenizer.json lies, if not beside the first model.
         family: Of the model; "" takes what the file says.
         training: What the model card says of the training; {} for nothing.
+        judge: Whether models that are named are judged on the data's test split.
         ort: Whether every variant goes in once more, in ORT format.
         loader: Whether the runtime goes in as one file, loader.py.
         layout: Where the files lie: edgekit's own, or where transformers.js looks for them.
@@ -63,6 +64,7 @@ class PackOptions:
     tokenizer: Path | None = None
     family: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
+    judge: bool = True
     ort: bool = False
     loader: bool = False
     layout: Literal["edgekit", "transformers.js"] = "edgekit"

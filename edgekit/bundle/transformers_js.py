@@ -87,8 +87,8 @@ def _path(suffix: str) -> str:
 def _suffixes(candidate: Candidate, info: ModelInfo) -> tuple[str, ...]:
     """What transformers.js appends to the name of a file of this precision, the usual first."""
     weights, activations = info.precision.weights, info.precision.activations
-    if weights in ("int8", "uint8"):
-        return "_quantized", f"_{weights}"
+    if weights in ("int8", "uint8") or weights.startswith("8-bit"):
+        return "_quantized", "_uint8" if weights == "uint8" else "_int8"
     if weights in ("int4", "uint4") or weights.startswith("4-bit"):
         return ("_q4f16",) if activations == "float16" else ("_q4",)
     known = {"float32": ("",), "float16": ("_fp16",)}

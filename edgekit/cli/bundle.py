@@ -47,6 +47,7 @@ def pack(
     data: Annotated[
         str | None, typer.Option(help="Golden samples and what the guard learns: a data set's name, an .npz or text.")
     ] = None,
+    judge: Annotated[bool, typer.Option(help="Judge the models on the data's test split.")] = True,
     samples: Annotated[int, typer.Option(min=1, max=100, help="Golden samples.")] = 3,
     name: Annotated[str, typer.Option(help="Of the bundle; by default that of the run or the output.")] = "",
     version: Annotated[str, typer.Option(help="Of the bundle.")] = "1",
@@ -64,7 +65,7 @@ def pack(
     """Pack variants of a model with all that an app needs to run and check them."""
     from edgekit.bundle import PackOptions, pack_bundle
 
-    told = PackOptions(name, version, license, description, data, samples, tokenizer)
+    told = PackOptions(name, version, license, description, data, samples, tokenizer, judge=judge)
     options = replace(
         told, ort=ort, loader=loader, layout=layout.value, key=_key(encrypt, key_file, key_env), signer=sign
     )

@@ -3,7 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from edgekit.bundle import tolerance
 from edgekit.bundle.tolerance import largest_difference, measure_tolerance
 from edgekit.ort import Session
 
@@ -27,3 +29,14 @@ def test_differences_of_what_is_no_number() -> None:
     assert largest_difference(nan, inf) == np.inf
     assert largest_difference(np.zeros(2), np.zeros(3)) == np.inf
     assert largest_difference(np.array([True]), np.array([False])) == 1.0
+
+
+def test_a_graph_that_needs_its_optimisations_does_not_widen_the_tolerance(
+    dense_onnx: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    feeds = {"image": np.ones((1, 1, 8, 8), np.float32)}
+    golden = Session(dense_onnx, threads=1).run(feeds)
+    usual = measure_tolerance(dense_onnx, [feeds], [golden], [0])
+    monkeypatch.setattr(tolerance, "_unoptimized", lambda path: [lambda feeds: [np.zeros_like(golden[0])]])
+    assert measure_tolerance(dense_onnx, [feeds], [golden], [0]) == usual
+    assert "dense.onnx computes something else without ONNX Runtime's optimisations" in capsys.readouterr().err
