@@ -14,7 +14,7 @@ from edgekit.runtime.archive import MANIFEST, open_archive, read_file
 from edgekit.runtime.batches import cut_batches, row_of
 from edgekit.runtime.check import check_arrays, check_finite
 from edgekit.runtime.choose import Candidate, short_provider
-from edgekit.runtime.guard import look_at
+from edgekit.runtime.guard import Watch, look_at, read_watch
 from edgekit.runtime.manifest import MOST_MANIFEST_BYTES, Manifest, read_manifest
 from edgekit.runtime.prepare import Preparation, open_preparation
 from edgekit.runtime.session import open_first
@@ -56,9 +56,10 @@ def load(
     with open_archive(Path(bundle)) as archive:
         content = read_file(archive, MANIFEST, MOST_MANIFEST_BYTES)
         manifest = read_manifest(content, f"{bundle}: {MANIFEST}")
+        watch = None if guard is None else read_watch(manifest.guard, f"{bundle}: {MANIFEST}")
         preparation = open_preparation(archive, manifest, truncate)
         session, candidate = open_first(archive, manifest, provider, variant, threads, key)
-    return Model(session, manifest, candidate, preparation, guard)
+    return Model(session, manifest, candidate, preparation, watch, strict=guard == "error")
 
 
 class Model:
@@ -71,11 +72,18 @@ class Model:
     """
 
     def __init__(
-        self, session: Any, manifest: Manifest, candidate: Candidate, preparation: Preparation, guard: Guarding
+        self,
+        session: Any,
+        manifest: Manifest,
+        candidate: Candidate,
+        preparation: Preparation,
+        watch: Watch | None,
+        *,
+        strict: bool,
     ) -> None:
         self.manifest, self.variant = manifest, candidate.variant
         self.provider = short_provider(candidate.provider)
-        self._session, self._preparation, self._guard = session, preparation, guard
+        self._session, self._preparation, self._watch, self._strict = session, preparation, watch, strict
         self._outputs = [spec.name for spec in manifest.outputs]
 
     @property
@@ -146,7 +154,7 @@ class Model:
             InputError: if it is not what the model takes, or holds NaN.
         """
         row = row_of(self._with_raw(given), self.inputs) if isinstance(given, Mapping) else self._preparation.row(given)
-        if self._guard is not None:
+        if self._watch is not None:
             for name, array in row.items():
                 check_finite(array, name)
         return row
@@ -246,11 +254,11 @@ class Model:
 
     def _judged(self, row: Feeds, outputs: Feeds, top: int) -> Prediction | InputError:
         """An answer with what is unusual about its input, or why there is none."""
-        if self._guard is None or not self.manifest.guard:
+        if self._watch is None:
             return answer_row(outputs, self.manifest, top, ())
-        found = look_at(row, outputs, self.manifest.guard)
+        found = look_at(row, outputs, self._watch)
         far = next((finding for finding in found if finding.refuse), None)
-        if far is not None and self._guard == "error":
+        if far is not None and self._strict:
             return InputError(f"{far.text}; load with guard='warn' to get an answer anyway")
         return answer_row(outputs, self.manifest, top, tuple(finding.text for finding in found))
 

@@ -9,7 +9,7 @@ import pytest
 
 from edgekit.errors import BundleError, InputError
 from edgekit.runtime import load
-from edgekit.runtime.guard import energy_of, guard_statistics, look_at, moments_of
+from edgekit.runtime.guard import energy_of, guard_statistics, look_at, moments_of, read_watch
 from tests.runtime.bundles import logits_of, manifest, write_bundle
 
 RNG = np.random.default_rng(0)
@@ -23,11 +23,12 @@ def smooth(count: int) -> np.ndarray[Any, Any]:
 
 SEEN = smooth(400)
 STATISTICS = guard_statistics({"image": SEEN}, {"logits": logits_of(SEEN)}, "logits")
+WATCH = read_watch(STATISTICS, "manifest.json")
 
 
 def noticed(samples: np.ndarray[Any, Any]) -> tuple[float, float]:
     """Shares of the samples that are warned of, and that are refused."""
-    found = [look_at({"image": s}, {"logits": logits_of(s[None])[0]}, STATISTICS) for s in samples]
+    found = [look_at({"image": s}, {"logits": logits_of(s[None])[0]}, WATCH) for s in samples]
     return float(np.mean([bool(f) for f in found])), float(np.mean([any(x.refuse for x in f) for f in found]))
 
 
@@ -72,14 +73,14 @@ def test_nothing_is_learnt_from_too_little() -> None:
     assert few["energy"] is None
     assert list(few["inputs"]) == ["image"]
     assert guard_statistics({"x": np.full((30, 2), np.nan)})["inputs"] == {}
-    assert look_at({"x": SEEN[0]}, {}, {}) == []
+    assert look_at({"x": SEEN[0]}, {}, read_watch({}, "m")) == []
 
 
 def test_an_input_that_never_changed_may_change_a_little() -> None:
     flat = np.ones((30, 1, 8, 8), np.float32)
     statistics = guard_statistics({"image": flat})
-    assert look_at({"image": flat[0] * np.float32(1 + 1e-7)}, {}, statistics) == []
-    assert look_at({"image": flat[0] * 2}, {}, statistics)
+    assert look_at({"image": flat[0] * np.float32(1 + 1e-7)}, {}, read_watch(statistics, "m")) == []
+    assert look_at({"image": flat[0] * 2}, {}, read_watch(statistics, "m"))
 
 
 def test_a_model_warns_refuses_or_does_not_look(tmp_path: Path) -> None:
@@ -107,3 +108,34 @@ def test_nan_is_refused_unless_nobody_looks(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="input 'image' has 63 NaN and 1 infinite values of 64; mend the input"):
         load(bundle).predict({"image": wrong})
     assert load(bundle, guard=None).predict({"image": wrong}).top
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"inputs": {"image": {"low": 0}}}, "manifest.json: guard.inputs.image.high is missing"),
+        ({"inputs": {"image": {"low": "0", "high": 1}}}, "guard.inputs.image.low must be a number, got '0'"),
+        ({"inputs": []}, r"guard.inputs must be an object, got \[\]"),
+        ({"energy": {"output": "logits"}}, "guard.energy.threshold_warn is missing"),
+        ({"score": {}}, "guard.score.kind is missing"),
+    ],
+)
+def test_a_damaged_guard_is_named(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(BundleError, match=said):
+        read_watch(wrong, "manifest.json")
+    told = json.loads(json.dumps(STATISTICS["score"]))
+    told["inputs"]["image"]["precision"] = [[1, 2], [3]]
+    with pytest.raises(BundleError, match="precision must be 4 x 4 numbers, and mean and std 4"):
+        read_watch({"score": told}, "manifest.json")
+    told["inputs"]["image"] = {**STATISTICS["score"]["inputs"]["image"], "std": [0, 1, 1, 1]}
+    with pytest.raises(BundleError, match="std must be above 0"):
+        read_watch({"score": told}, "manifest.json")
+
+
+def test_a_guard_of_a_kind_that_is_not_known_yet_is_passed_over() -> None:
+    assert read_watch({"score": {"kind": "later"}, "energy": None}, "m").moments == {}
+
+
+def test_an_answer_that_is_no_number_is_told() -> None:
+    (finding,) = look_at({}, {"logits": np.array([np.nan, 1.0])}, read_watch({}, "m"))
+    assert (finding.text, finding.refuse) == ("the model answered logits with values that are NaN or infinite", True)
