@@ -14,7 +14,7 @@ _RESAMPLING = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4
 
 
 def read_picture(path: Path, preprocessing: ImagePreprocessing) -> Array:
-    """Read a picture file and prepare it.
+    """Read a picture file, turn it upright as its EXIF says, and prepare it.
 
     Returns:
         float32 (1, channels, height, width).
@@ -24,11 +24,11 @@ def read_picture(path: Path, preprocessing: ImagePreprocessing) -> Array:
         MissingPackageError: without Pillow.
     """
     _require_pillow()
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(path) as file:
-            pixels = np.asarray(file.convert("L" if preprocessing.channels == 1 else "RGB"))
+            pixels = np.asarray(ImageOps.exif_transpose(file).convert("L" if preprocessing.channels == 1 else "RGB"))
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is missing or no picture ({' '.join(str(error).split())[:160]})") from error
     return preprocessing(resized(pixels, preprocessing)[None])

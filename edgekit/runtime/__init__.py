@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgekit.runtime.answers import Candidacy, Prediction
+from edgekit.runtime.answers import ClassScore, Prediction
 from edgekit.runtime.manifest import Manifest, Variant, read_manifest
 from edgekit.runtime.model import Model, load
 from edgekit.runtime.writing import Written
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgekit.runtime.batcher import MicroBatcher
 
 __all__ = [
-    "Candidacy",
+    "ClassScore",
     "Manifest",
     "MicroBatcher",
     "Model",

@@ -13,8 +13,8 @@ from edgekit.specs import Array
 
 
 @dataclass(frozen=True)
-class Candidacy:
-    """One class that it may be.
+class ClassScore:
+    """A class that an input may be of.
 
     Attributes:
         label: Its name.
@@ -37,7 +37,7 @@ class Prediction:
         warnings: Why the answer may be worth less than usual: the input is unlike those that the model was made for.
     """
 
-    top: tuple[Candidacy, ...] = ()
+    top: tuple[ClassScore, ...] = ()
     values: Mapping[str, float] = field(default_factory=dict)
     outputs: Mapping[str, Array] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -99,12 +99,12 @@ def sigmoid(logits: Array) -> Array:
     return np.asarray(0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64))))
 
 
-def _best(scores: Array, classes: Sequence[str], top: int) -> tuple[Candidacy, ...]:
+def _best(scores: Array, classes: Sequence[str], top: int) -> tuple[ClassScore, ...]:
     """The likeliest classes; those without a name have their number. () for scores of many steps."""
     if scores.ndim != 1:
         return ()
     order = np.argsort(-scores, kind="stable")[:top]
-    return tuple(Candidacy(classes[i] if i < len(classes) else str(i), float(scores[i])) for i in order)
+    return tuple(ClassScore(classes[i] if i < len(classes) else str(i), float(scores[i])) for i in order)
 
 
 def _in_units(main: Array, finishing: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:

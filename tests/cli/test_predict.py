@@ -75,6 +75,19 @@ def test_what_is_wrong_is_one_line(
     assert said in answer.err
 
 
+def test_a_bundle_for_something_newer_says_what_to_install(
+    cli: Callable[..., Answer], bundle: Path, tmp_path: Path
+) -> None:
+    write_bundle(tmp_path / "runtime", manifest([variant(minimum_onnxruntime="99.1")], preprocessing=IMAGE))
+    answer = cli("predict", "runtime", "p.png")
+    assert answer.code == 3
+    assert "base on cpu: it needs ONNX Runtime 99.1 or newer, and 1." in answer.err
+    write_bundle(tmp_path / "schema", manifest(schema_version=7))
+    answer = cli("predict", "schema", "p.png")
+    assert answer.code == 1
+    assert "has schema version 7, written by edgekit 0.1.0; this edgekit reads 1: install a newer one" in answer.err
+
+
 def test_unusual_inputs_are_told_or_refused(cli: Callable[..., Answer], bundle: Path, tmp_path: Path) -> None:
     seen = np.zeros((30, 1, 8, 8), np.float32) + np.arange(30).reshape(-1, 1, 1, 1).astype(np.float32)
     write_bundle(tmp_path / "guarded", manifest(preprocessing=IMAGE, guard=guard_statistics({"image": seen})))

@@ -79,6 +79,9 @@ def test_a_photo_is_turned_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6  # "turn by 90 degrees": how a phone that is held upright stores it
     Image.fromarray(np.rot90(upright)).save(tmp_path / "phone.png", exif=exif)
     np.testing.assert_array_equal(ours.read_pixels(tmp_path / "phone.png", 1), upright)
+    prepare = ImagePreprocessing(8, 8, 1, 1 / 255, (0.3,), (0.37,))
+    found = picture_preparation({**vars(prepare), "input": "image"}).row(tmp_path / "phone.png")["image"]
+    np.testing.assert_array_equal(found, read_picture(tmp_path / "phone.png", prepare)[0])
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "bmp", "gif", "webp", "tiff", "ppm"])
