@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from edgekit.runtime.answers import ClassScore, Prediction
 from edgekit.runtime.manifest import Manifest, Variant, read_manifest
 from edgekit.runtime.model import Model, load
-from edgekit.runtime.writing import Written
 
 if TYPE_CHECKING:
     from edgekit.runtime.batcher import MicroBatcher
+    from edgekit.runtime.writing import Written
 
 __all__ = [
     "ClassScore",
@@ -32,9 +32,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The queue is imported by whoever uses it: a single answer needs no threads."""
+    """What a single answer does without is imported by whoever uses it."""
     if name == "MicroBatcher":
         from edgekit.runtime.batcher import MicroBatcher
 
         return MicroBatcher
+    if name == "Written":
+        from edgekit.runtime.writing import Written
+
+        return Written
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

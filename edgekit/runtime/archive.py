@@ -13,14 +13,13 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from edgekit.errors import BundleError
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 _BLOCK = 1 << 20
-_GET_AGAIN = "get it again from where it was made"
-_STORED, _DEFLATED = 0, 8  # APPNOTE.TXT 6.3.10, section 4.4.5
+GET_AGAIN = "get it again from where it was made"
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{i}" for name in ("com", "lpt") for i in range(1, 10))}  # of Windows
 
 
@@ -93,17 +92,19 @@ class Archive:
             BundleError: if it is not there, or damaged.
         """
         if name not in self.sizes:
-            raise BundleError(f"bundle {self.path} has no file {name}; {_GET_AGAIN}")
+            raise BundleError(f"bundle {self.path} has no file {name}; {GET_AGAIN}")
         left = self.sizes[name]
         try:
             with self.open(name) as file:
                 while block := file.read(_BLOCK):
                     left -= len(block)
                     if left < 0:
-                        raise BundleError(f"bundle {self.path}: {name} is longer than the bundle says; {_GET_AGAIN}")
+                        raise BundleError(f"bundle {self.path}: {name} is longer than the bundle says; {GET_AGAIN}")
                     yield block
         except self.errors as error:
-            raise BundleError(f"bundle {self.path}: {name} cannot be read ({_line(error)}); {_GET_AGAIN}") from error
+            raise BundleError(
+                f"bundle {self.path}: {name} cannot be read ({in_one_line(error)}); {GET_AGAIN}"
+            ) from error
 
 
 class DirectoryArchive(Archive):
@@ -113,29 +114,6 @@ class DirectoryArchive(Archive):
         """A file, to be read; a link that took its place meanwhile is not followed."""
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         return os.fdopen(os.open(self.path / name, flags), "rb")
-
-
-class ZipArchive(Archive):
-    """A bundle that is a zip.
-
-    Args:
-        path: Where it lies.
-        packed: The same file, opened.
-    """
-
-    def __init__(self, path: Path, packed: Any) -> None:
-        self.errors = _zip_errors()
-        super().__init__(path, {i.filename: i.file_size for i in packed.infolist() if not i.is_dir()})
-        self._packed = packed
-
-    def open(self, name: str) -> IO[bytes]:
-        """A file, to be read; its CRC is checked at its end."""
-        found: IO[bytes] = self._packed.open(name)
-        return found
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._packed.close()
 
 
 def open_archive(path: Path, limits: Limits | None = None) -> Archive:
@@ -155,7 +133,9 @@ def open_archive(path: Path, limits: Limits | None = None) -> Archive:
         return DirectoryArchive(path, _listed(path, within))
     if not path.is_file():
         raise BundleError(f"bundle {path} is not there; name a directory or a .zip that edgekit pack made")
-    return _opened_zip(path, within)
+    from edgekit.runtime.zips import open_zip  # a directory does without it
+
+    return open_zip(path, within)
 
 
 def check_name(name: str, bundle: object, limits: Limits | None = None) -> str:
@@ -201,77 +181,16 @@ def _listed(root: Path, limits: Limits) -> dict[str, int]:
                 sizes[name] = kind.st_size
             if len(sizes) + len(folders) > limits.files:
                 raise BundleError(f"bundle {root} has more than {limits.files:,} files; it is not one of edgekit")
-    _check_files(root, sizes, limits)
+    check_files(root, sizes, limits)
     return sizes
 
 
-def _zip_errors() -> tuple[type[Exception], ...]:
-    """What a damaged zip makes zipfile raise; it is imported where there is a zip only, which a directory saves."""
-    import struct
-    import zipfile
-    import zlib
+def check_files(path: Path, sizes: Mapping[str, int], limits: Limits) -> None:
+    """Refuse a list of files for a name, for two names that differ by case only, or for the sum of the sizes.
 
-    of_zip = (zipfile.BadZipFile, zlib.error, struct.error, EOFError)
-    return (*of_zip, ValueError, NotImplementedError, RuntimeError, OSError)
-
-
-def _opened_zip(path: Path, limits: Limits) -> Archive:
-    import zipfile
-
-    try:
-        packed = zipfile.ZipFile(path)
-    except _zip_errors() as error:
-        raise BundleError(
-            f"{path} is no whole zip file ({_line(error)}); a bundle is a directory or a .zip: {_GET_AGAIN}"
-        ) from error
-    try:
-        _check_members(path, packed.infolist(), limits)
-    except BundleError:
-        packed.close()
-        raise
-    return ZipArchive(path, packed)
-
-
-def _check_members(path: Path, members: list[Any], limits: Limits) -> None:
-    """Refuse a zip for what its directory says."""
-    if len(members) > limits.files:
-        raise BundleError(f"bundle {path} has more than {limits.files:,} files; it is not one of edgekit")
-    sizes: dict[str, int] = {}
-    for member in members:
-        _check_member(path, member, limits)
-        if not member.is_dir():
-            if member.filename in sizes:
-                raise BundleError(f"bundle {path} has {member.filename} twice; do not use this bundle")
-            sizes[member.filename] = member.file_size
-    if sum(m.compress_size for m in members) > path.stat().st_size:
-        raise BundleError(f"bundle {path}: its files overlap, or its end is missing; {_GET_AGAIN}")
-    _check_files(path, sizes, limits)
-    if MANIFEST not in sizes:
-        inner = next((name for name in sizes if name.endswith("/" + MANIFEST)), None)
-        hint = (
-            "make one with edgekit pack" if inner is None else f"zip what is in {inner.removesuffix(MANIFEST)} itself"
-        )
-        raise BundleError(f"{path} is no bundle: it has no {MANIFEST} at its top; {hint}")
-
-
-def _check_member(path: Path, member: Any, limits: Limits) -> None:
-    name, mode = member.orig_filename, member.external_attr >> 16
-    check_name(name.removesuffix("/"), path, limits)
-    reason = ""
-    if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        reason = "is a link or a device"
-    elif member.flag_bits & 1:
-        reason = "is encrypted by the zip; edgekit encrypts models itself"
-    elif member.compress_type not in (_STORED, _DEFLATED):
-        reason = "is packed by a method other than store and deflate"
-    elif member.file_size > max(limits.unsuspicious_bytes, limits.ratio * member.compress_size):
-        reason = f"unpacks to more than {limits.ratio} times its size"
-    if reason:
-        raise BundleError(f"bundle {path}: {name} {reason}; do not use this bundle")
-
-
-def _check_files(path: Path, sizes: Mapping[str, int], limits: Limits) -> None:
-    """Names, names that differ by case only, and the sum of the sizes."""
+    Raises:
+        BundleError: for the first.
+    """
     seen: dict[str, str] = {}
     for name in sizes:
         twin = seen.setdefault(check_name(name, path, limits).casefold(), name)
@@ -312,7 +231,7 @@ def checked_blocks(archive: Archive, name: str, entry: FileEntry) -> Iterator[by
     size = archive.sizes.get(name)
     if size is not None and size != entry.size_bytes:
         raise BundleError(
-            f"bundle {archive.path}: {name} has {size:,} bytes, its manifest says {entry.size_bytes:,}; {_GET_AGAIN}"
+            f"bundle {archive.path}: {name} has {size:,} bytes, its manifest says {entry.size_bytes:,}; {GET_AGAIN}"
         )
     found = hashlib.sha256()
     for block in archive.blocks(name):
@@ -321,7 +240,7 @@ def checked_blocks(archive: Archive, name: str, entry: FileEntry) -> Iterator[by
     if found.hexdigest() != entry.sha256:
         raise BundleError(
             f"bundle {archive.path}: {name} was changed: its SHA-256 is {found.hexdigest()[:12]}…, its manifest says "
-            f"{entry.sha256[:12]}…; {_GET_AGAIN}"
+            f"{entry.sha256[:12]}…; {GET_AGAIN}"
         )
 
 
@@ -373,5 +292,6 @@ def extract_files(archive: Archive, files: Mapping[str, FileEntry], target: Path
     return written
 
 
-def _line(error: BaseException) -> str:
+def in_one_line(error: BaseException) -> str:
+    """An error's text, shortened."""
     return " ".join(str(error).split())[:160] or type(error).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -18,9 +18,11 @@ from edgekit.runtime.guard import Watch, look_at, read_watch
 from edgekit.runtime.manifest import MOST_MANIFEST_BYTES, Manifest, read_manifest
 from edgekit.runtime.prepare import Preparation, open_preparation
 from edgekit.runtime.session import open_first
-from edgekit.runtime.texts import TextPreparation
-from edgekit.runtime.writing import Drawing, Memory, Written, write_text
 from edgekit.specs import Array, Feeds, TensorSpec
+
+if TYPE_CHECKING:
+    from edgekit.runtime.texts import TextPreparation
+    from edgekit.runtime.writing import Written
 
 Guarding = Literal["warn", "error"] | None
 
@@ -188,7 +190,8 @@ class Model:
     @property
     def writes(self) -> bool:
         """Whether it is a language model, which `generate` is for."""
-        return self.manifest.task == "language-modelling" and isinstance(self._preparation, TextPreparation)
+        text = (self.manifest.preprocessing or {}).get("kind") == "text"
+        return text and self.manifest.task == "language-modelling"
 
     def generate(
         self,
@@ -218,13 +221,15 @@ class Model:
             BundleError: if the model writes no text.
             InputError: if the prompt is too long, or a number out of its range.
         """
-        if not self.writes or not isinstance(self._preparation, TextPreparation):
+        if not self.writes:
             raise BundleError(
                 f"the model of bundle {self.manifest.name} is for {self.manifest.task}; it writes no text"
             )
+        from edgekit.runtime.writing import Drawing, Memory, write_text
+
         return write_text(
             Memory(self.run, self.inputs, self.outputs),
-            self._preparation,
+            cast("TextPreparation", self._preparation),
             prompt,
             longest=self._longest_text(),
             max_tokens=max_tokens,

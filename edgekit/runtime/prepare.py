@@ -9,9 +9,6 @@ from edgekit.errors import BundleError
 from edgekit.runtime.archive import Archive, read_checked
 from edgekit.runtime.batches import row_of
 from edgekit.runtime.manifest import Manifest
-from edgekit.runtime.pictures import picture_preparation
-from edgekit.runtime.series import SeriesPreparation, read_wave
-from edgekit.runtime.texts import TextPreparation
 from edgekit.specs import Array, Feeds, TensorSpec
 
 
@@ -59,6 +56,8 @@ class ArrayPreparation:
             and only.rank in (2, 3)
             and only.dtype == "float32"
         ):
+            from edgekit.runtime.series import read_wave
+
             samples = read_wave(given)
             return row_of(
                 {only.name: samples[:, 0] if only.rank == 2 and samples.shape[1] == 1 else samples}, self._inputs
@@ -71,7 +70,7 @@ class ArrayPreparation:
 
 
 def open_preparation(archive: Archive, manifest: Manifest, truncate: bool | None) -> Preparation:
-    """What a bundle does with pictures, texts and series.
+    """What a bundle does with pictures, texts or series; what it does not do is not imported.
 
     Args:
         archive: Its files.
@@ -84,10 +83,16 @@ def open_preparation(archive: Archive, manifest: Manifest, truncate: bool | None
     entry = manifest.preprocessing or {"kind": ""}
     try:
         if entry["kind"] == "image":
+            from edgekit.runtime.pictures import picture_preparation
+
             return ArrayPreparation(manifest.inputs, picture_preparation(entry))
         if entry["kind"] == "series":
+            from edgekit.runtime.series import SeriesPreparation
+
             return SeriesPreparation(entry, manifest.inputs)
         if entry["kind"] == "text":
+            from edgekit.runtime.texts import TextPreparation
+
             place = entry["tokenizer"]
             content = read_checked(archive, place, manifest.files[place])
             return TextPreparation(entry, manifest.inputs, content, truncate)

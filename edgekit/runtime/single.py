@@ -17,7 +17,10 @@ from edgekit.errors import BundleError
 _PACKAGE = Path(__file__).resolve().parents[1]
 MODULES = (
     *("errors", "specs"),
-    *(f"runtime/{name}" for name in ("archive", "fields", "manifest", "choose", "seal", "session", "check", "batches")),
+    *(
+        f"runtime/{name}"
+        for name in ("archive", "zips", "fields", "manifest", "choose", "seal", "session", "check", "batches")
+    ),
     *(
         f"runtime/{name}"
         for name in ("answers", "guard", "pictures", "texts", "series", "prepare", "writing", "model", "batcher")
@@ -123,7 +126,8 @@ def _body(text: str, tree: ast.Module) -> str:
     foreign = next((n for n in dropped if _is_own(n) and _place_of(n) not in MODULES), None)
     if foreign is not None:
         raise BundleError(f"the runtime imports {_place_of(foreign)}, which the single file lacks; add it to MODULES")
-    for node in dropped:
+    for_types = [n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    for node in (*dropped, *for_types):
         for number in range(node.lineno - 1, node.end_lineno or node.lineno):
             lines[number] = None
     return "\n".join(line for line in lines if line is not None).strip()
