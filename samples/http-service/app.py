@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 from pathlib import Path
@@ -37,7 +38,7 @@ def main() -> int:
         http=PatientProtocol.with_patience(asked.patience_s),
         ws="none",
         backlog=2048,
-        timeout_keep_alive=asked.patience_s,  # type: ignore[arg-type] - any number does
+        timeout_keep_alive=math.ceil(asked.patience_s),
         timeout_graceful_shutdown=30,
         access_log=False,
         log_level="warning" if asked.quiet else "info",

@@ -63,17 +63,16 @@ class Service:
         found = re.search(rf"^{re.escape(name)} (\S+)$", str(self.ask("/metrics").told), re.MULTILINE)
         return float(found[1]) if found else 0.0
 
-    def raw(self, *parts: bytes) -> tuple[bytes, float]:
-        """Send bytes and read until the service hangs up; gives them, and the seconds that took."""
-        started = time.monotonic()
-        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+    def raw(self, *parts: bytes) -> bytes:
+        """Send bytes and read until the service hangs up; an error if it does not."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
             for part in parts:
                 connection.sendall(part)
             got = b""
             with suppress(ConnectionResetError):
                 while block := connection.recv(65536):
                     got += block
-        return got, time.monotonic() - started
+        return got
 
 
 def _free_port() -> int:
@@ -192,40 +191,36 @@ def _head(*lines: str) -> bytes:
 
 
 def test_100_mb_are_refused_before_they_are_sent(service: Service) -> None:
-    got, seconds = service.raw(_head("Content-Length: 100000000"))
+    got = service.raw(_head("Content-Length: 100000000"))
     assert b" 413 " in got.split(b"\r\n")[0]
     assert b"connection: close" in got.lower()
-    assert seconds < 5
 
 
 def test_chunks_without_a_length_are_counted(service: Service) -> None:
     chunk = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
-    got, _ = service.raw(_head("Transfer-Encoding: chunked"), *[chunk] * 4)
+    got = service.raw(_head("Transfer-Encoding: chunked"), *[chunk] * 4)
     assert b" 413 " in got.split(b"\r\n")[0]
 
 
 def test_a_slow_body_is_answered_408(service: Service) -> None:
-    got, seconds = service.raw(_head("Content-Length: 1000"), b"x" * 10)
+    got = service.raw(_head("Content-Length: 1000"), b"x" * 10)
     assert b" 408 " in got.split(b"\r\n")[0]
     assert b"the body did not come within 0.7 s" in got
-    assert seconds < 10
 
 
 @pytest.mark.parametrize("begin", [b"", b"POST /pre"])
 def test_a_slow_head_is_hung_up_on(service: Service, begin: bytes) -> None:
-    got, seconds = service.raw(begin) if begin else service.raw()
+    got = service.raw(begin) if begin else service.raw()
     assert got == b""
-    assert seconds < 10
 
 
 def test_a_slow_second_head_is_hung_up_on(service: Service) -> None:
-    got, seconds = service.raw(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /hea")
+    got = service.raw(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /hea")
     assert got.count(b" 200 ") == 1
-    assert seconds < 10
 
 
 def test_no_http(service: Service) -> None:
-    got, _ = service.raw(b"\x16\x03\x01 hello\r\n\r\n")
+    got = service.raw(b"\x16\x03\x01 hello\r\n\r\n")
     assert b" 400 " in got.split(b"\r\n")[0]
 
 
