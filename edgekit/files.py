@@ -102,7 +102,10 @@ def replacing_directory(path: Path) -> Iterator[Path]:
     staging, before = (path.parent / f".{path.name}{part}.{os.getpid()}.tmp" for part in ("", ".before"))
     with output_errors(path):
         try:
-            staging.mkdir()
+            try:
+                staging.mkdir()
+            except FileNotFoundError:  # such as in /proc
+                raise OutputError(f"cannot write {path}: no files can be made there; choose another place") from None
             yield staging
             for file in staging.rglob("*"):
                 _flush_to_disk(file)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from edgekit.files import (
     locked,
     make_directory,
     replacing,
+    replacing_directory,
     sha256_of,
     sweep,
     write_json,
@@ -223,3 +225,33 @@ def test_a_directory_is_busy_for_others_and_free_afterwards(tmp_path: Path) -> N
         holder.send_signal(signal.SIGKILL)
     with locked(place):  # a killed holder holds nothing
         pass
+
+
+def test_a_directory_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    place = tmp_path / "d"
+    place.mkdir()
+    (place / "old").write_text("old")
+    with pytest.raises(FileNotFoundError), replacing_directory(place) as tree:
+        (tree / "missing" / "new").write_text("new")
+    assert [p.name for p in tmp_path.rglob("*")] == ["d", "old"]
+    with replacing_directory(place) as tree:
+        (tree / "new").write_text("new")
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["d", "new"]
+
+
+def test_a_directory_that_cannot_take_its_place_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, real = tmp_path / "d", os.replace
+    place.mkdir()
+    (place / "old").write_text("old")
+
+    def refuse(source: Path, target: Path) -> None:
+        if Path(source).name.endswith(".tmp") and ".before." not in Path(source).name:
+            raise OSError(errno.ENOSPC, "no space")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OutputError, match="the disk is full"), replacing_directory(place) as tree:
+        (tree / "new").write_text("new")
+    assert [p.name for p in tmp_path.rglob("*")] == ["d", "old"]

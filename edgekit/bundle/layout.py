@@ -1,4 +1,12 @@
-"""Where the files of a bundle lie."""
+"""Where the files of a bundle lie.
+
+A bundle is no "model package" of ONNX Runtime, which has a manifest.json of its own: schema_version "1.0" as text, and
+no other keys than package_name, components, shared_assets and a few more, so that one file cannot be both (see
+model_package/README.md of microsoft/onnxruntime; its parser refuses unknown keys). The folders would fit:
+models/VARIANT is what it calls a variant_directory, and one more file, models/manifest.json, could make `models` such a
+package. It is not written: the C API that reads it is marked experimental in 1.31, Python has none, and what cannot be
+opened in a test is not promised.
+"""
 
 from __future__ import annotations
 

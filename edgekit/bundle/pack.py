@@ -70,7 +70,8 @@ def pack_bundle(candidates: Sequence[Candidate], out: Path, options: PackOptions
     options, place = options or PackOptions(), Path(os.path.abspath(out))
     check_place(place)
     private = None if options.signer is None else read_private(options.signer)
-    note(f"checking {len(candidates)} model{'s' if len(candidates) != 1 else ''}")
+    if candidates:
+        note(f"checking {len(candidates)} model{'s' if len(candidates) > 1 else ''}")
     with _laid_out(candidates, options) as layout, writing(place) as tree:
         models = read_models(layout.candidates, layout.places)
         made = assemble(models, layout, options, options.name or place.name.removesuffix(".zip"))

@@ -116,12 +116,17 @@ def _checks(bundle: Path, public: Any, provider: str, key: bytes | None) -> Iter
 
 
 def _structure(manifest: Manifest) -> Check:
-    described = f"{manifest.name} {manifest.version}, {len(manifest.variants)} variants, by edgekit {manifest.edgekit}"
+    variants = _counted(len(manifest.variants), "variant")
+    described = f"{manifest.name} {manifest.version}, {variants}, by edgekit {manifest.edgekit}"
     try:
         samples = len(read_expected(manifest).inputs)
     except BundleError as error:
         return Check("structure", False, str(error))
-    return Check("structure", True, f"{described}, {samples} golden samples")
+    return Check("structure", True, f"{described}, {_counted(samples, 'golden sample')}")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _files(archive: Archive, manifest: Manifest) -> list[Check]:

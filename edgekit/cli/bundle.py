@@ -163,7 +163,8 @@ def _table(content: dict[str, Any]) -> Table:
 
     title = f"{content['out']}: {content['name']} {content['version']}, {content['size_bytes']:,} bytes"
     table = Table(title=title, title_justify="left")
-    for column in ("variant", "precision", "bytes", "quality", "tolerance", "ONNX Runtime"):
+    table.add_column("variant", no_wrap=True)
+    for column in ("precision", "bytes", "quality", "tolerance", "ONNX Runtime"):
         table.add_column(column, overflow="fold")
     for row in content["variants"]:
         metric = row["metric"]
