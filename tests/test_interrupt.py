@@ -15,6 +15,8 @@ from onnx import TensorProto, helper
 from edgekit import interrupt
 from edgekit.interrupt import interruptible
 from edgekit.ort import Session
+from tests.conftest import Answer
+from tests.runtime.bundles import manifest, write_bundle
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
@@ -94,6 +96,19 @@ def test_a_run_of_onnx_runtime_is_stopped(
     feeds = {"x": np.zeros((64, 64), np.float32)}
     sent = signalled(number, 0.5)
     assert until_stopped(lambda: session.run(feeds)) - sent[0] < 1
+
+
+def test_predict_is_stopped_inside_a_run(
+    endless: Path, tmp_path: Path, signalled: Callable[[int, float], list[float]], cli: Callable[..., Answer]
+) -> None:
+    tensors = [{"name": n, "dtype": "float32", "shape": [64, 64]} for n in "xy"]
+    told = manifest(inputs=tensors[:1], outputs=tensors[1:], classes=[], postprocessing={"kind": "none"})
+    bundle = write_bundle(tmp_path / "b", told, {"models/base/model.onnx": endless.read_bytes()})
+    np.savez(tmp_path / "x.npz", x=np.zeros((1, 64), np.float32))
+    sent = signalled(signal.SIGINT, 1.0)
+    answer = cli("predict", bundle, tmp_path / "x.npz")
+    assert answer.code == 130, answer.err
+    assert time.monotonic() - sent[0] < 1
 
 
 def test_handlers_come_back_and_nothing_stays_requested(signalled: Callable[[int, float], list[float]]) -> None:

@@ -58,12 +58,23 @@ def predict(
     asked: Any = {"provider": provider, "variant": variant, "threads": threads, "truncate": truncate or None}
     key = read_key(key_file, key_env)
     with load(bundle, guard=None if guard == "off" else guard, key=key, **asked) as model:
+        model.run_options = _stopped_by_ctrl_c()
         writing = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
         answers = list(answer_words(model, inputs, top=top, writing=writing))
         if out is not None:
             _write_pictures(answers, out)
         emit(_document(bundle, model, answers), lambda: _texts(answers) or _table(model, answers))
     _tell(answers)
+
+
+def _stopped_by_ctrl_c() -> Any:
+    """Options of runs that end as soon as somebody asks for it."""
+    from edgekit.interrupt import watch
+    from edgekit.runtime.choose import import_ort
+
+    options = import_ort().RunOptions()
+    watch(options)
+    return options
 
 
 def _document(bundle: Path, model: Model, answers: list[Answered]) -> dict[str, Any]:

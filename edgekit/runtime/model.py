@@ -71,6 +71,7 @@ class Model:
         manifest: Of its bundle.
         variant: The one that runs.
         provider: Short name of the one that it runs on.
+        run_options: `onnxruntime.RunOptions` of every run, or None; who sets their `terminate` stops the runs at hand.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Model:
         self.provider = short_provider(candidate.provider)
         self._session, self._preparation, self._watch, self._strict = session, preparation, watch, strict
         self._outputs = [spec.name for spec in manifest.outputs]
+        self.run_options: Any = None
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -117,7 +119,8 @@ class Model:
             BundleError: if the model fails, or is closed.
         """
         try:
-            return dict(zip(self._outputs, self._session.run(self._outputs, feeds)))  # noqa: B905 - strict takes time
+            found = self._session.run(self._outputs, feeds, self.run_options)
+            return dict(zip(self._outputs, found))  # noqa: B905 - strict takes time
         except Exception as error:  # looked at only now, so that a good input pays nothing for it
             raise self._reason(feeds, error) from error
 

@@ -104,9 +104,9 @@ class Spy:
     def __init__(self, session: Any, seen: list[Any]) -> None:
         self.session, self.seen = session, seen
 
-    def run(self, outputs: Any, feeds: Any) -> Any:
+    def run(self, outputs: Any, feeds: Any, options: Any) -> Any:
         self.seen.append(feeds)
-        return self.session.run(outputs, feeds)
+        return self.session.run(outputs, feeds, options)
 
 
 def test_without_a_mask_only_equal_lengths_go_together(tmp_path: Path, tokenizer: TextTokenizer) -> None:
