@@ -10,7 +10,7 @@
 #include <png.h>
 #endif
 
-enum { MOST_PIXELS = 50000000 }; /* a small file can claim a huge picture */
+enum { MOST_PIXELS = 64000000 }; /* a small file can claim a huge picture */
 
 Picture picture_new(int width, int height, int channels)
 {

@@ -2,6 +2,8 @@
 export class BundleError extends Error {}
 
 const SCHEMA_VERSION = 1;
+/** A manifest is a foreign file: it may not lead out of its bundle. */
+const OUTSIDE = /^\/|^[a-z]+:|\\|(^|\/)\.\.(\/|$)/i;
 const REQUIRED = ["name", "inputs", "outputs", "variants", "golden", "files"];
 
 /**
@@ -49,6 +51,7 @@ class Bundle {
    * @throws {BundleError} if it is not listed, or its size or sha256 differ.
    */
   async bytes(path) {
+    if (OUTSIDE.test(path)) throw new BundleError(`manifest.json names ${path}, which is outside of the bundle`);
     const said = this.manifest.files[path];
     if (!said) throw new BundleError(`manifest.json does not list ${path}`);
     const bytes = await this.#read(path);

@@ -12,6 +12,7 @@ globalThis.crypto ??= webcrypto; // Node 18 has it by this name only
 const USAGE = "usage: node predict.mjs BUNDLE (PICTURE.png ... | --golden) [--variant NAME] [--top N] [--json]";
 const PROVIDER = "CPUExecutionProvider";
 const VERDICT_NO = 3;
+const MOST_PIXELS = 64_000_000;
 
 async function main() {
   const { values, positionals } = readArguments();
@@ -76,6 +77,9 @@ function plain({ outputs, ...row }) {
 }
 
 function decodePng(bytes, name = "the picture") {
+  const head = Buffer.from(bytes.subarray(0, 24)); // a small file can claim a huge picture
+  const pixels = head.length === 24 ? head.readUInt32BE(16) * head.readUInt32BE(20) : 0;
+  if (pixels > MOST_PIXELS) throw new BundleError(`${name} has more than ${MOST_PIXELS} pixels`);
   let picture;
   try {
     picture = PNG.sync.read(Buffer.from(bytes));

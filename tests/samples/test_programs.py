@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,7 +67,7 @@ _BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "no JSON": (lambda b: (b / "manifest.json").write_text('{"schema_version": 1'), "JSON"),
     "no manifest": (lambda b: (b / "manifest.json").unlink(), "manifest.json"),
     "unlisted model": (lambda b: _edit(b, '"file": "models/echo/', '"file": "models/other/'), "does not list"),
-    "outside": (lambda b: _edit(b, "golden/0.image.bin", "../0.image.bin"), "0.image.bin"),
+    "outside": (lambda b: _edit(b, "golden/0.image.bin", "../0.image.bin"), "../0.image.bin, which is outside of the"),
     "no variant": (lambda b: _edit(b, "CPUExecutionProvider", "CUDAExecutionProvider"), "not encrypted"),
 }
 
@@ -106,6 +108,19 @@ def test_no_picture(sample: Program, echo_bundle: Path, tmp_path: Path) -> None:
     said = sample(echo_bundle, text)
     assert said.code == 1
     assert str(text) in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_a_huge_picture_is_not_decoded(sample: Program, echo_bundle: Path, tmp_path: Path) -> None:
+    """60,000 x 60,000 pixels, of which the file has none."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    end = struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+    data = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+    (tmp_path / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + data + end)
+    said = sample(echo_bundle, tmp_path / "huge.png")
+    assert said.code == 1
+    assert "64000000 pixels" in said.err
     assert said.err.count("\n") == 1
 
 
