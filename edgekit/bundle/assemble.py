@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from edgekit.bundle.models import PackedModel, tensor_entries
 from edgekit.bundle.ort_format import CONFIG, add_ort_variants
 from edgekit.bundle.preprocessing import classes_of, postprocessing_of, preprocessing_of, task_of
 from edgekit.bundle.records import PackOptions
-from edgekit.bundle.samples import GoldenData, collect_samples, copy_tokenizer
+from edgekit.bundle.samples import GoldenData, collect_samples, copy_tokenizers
 from edgekit.bundle.store import StoredVariant, store_variant
 from edgekit.progress import note
 from edgekit.runtime.manifest import SCHEMA_VERSION
@@ -69,7 +69,7 @@ def assemble(models: Sequence[PackedModel], layout: Layout, options: PackOptions
         "files": {},
     }
     cards = write_cards(manifest, options.training, data.source)
-    tokenizer = _tokenizer(models[0], preprocessing, options)
+    tokenizer = copy_tokenizers(models[0], preprocessing, options.tokenizer)
     loader = {LOADER: loader_source().encode()} if options.loader else {}
     shared = {**golden.files, **config, **cards, **tokenizer, **loader, **layout.further}
     return Assembly(manifest, (*stored, StoredVariant({}, contents=shared)))
@@ -87,11 +87,6 @@ def _store(
     note("converting to ORT format")
     more = add_ort_variants(models, data.samples, golden, options.key, bundle_id)
     return (*stored, *more.stored), more.golden, {CONFIG: more.config}
-
-
-def _tokenizer(model: PackedModel, preprocessing: Mapping[str, Any] | None, options: PackOptions) -> dict[str, bytes]:
-    content = copy_tokenizer(model, preprocessing, options.tokenizer)
-    return {} if content is None or preprocessing is None else {str(preprocessing["tokenizer"]): content.encode()}
 
 
 def _head(model: PackedModel, options: PackOptions, name: str) -> dict[str, Any]:

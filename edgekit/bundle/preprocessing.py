@@ -8,9 +8,11 @@ from typing import Any
 
 from edgekit.data import ImagePreprocessing, longest_told, our_task
 from edgekit.data.text.beside import told_of
+from edgekit.data.text.tokenizer import FILE
 from edgekit.specs import TensorSpec
 
 _IDS = ("ids", "input_ids")
+_FOLDER = "preprocessing"
 WHITE = 255  # of pictures of 8 bits, what files and cameras give
 
 
@@ -31,6 +33,9 @@ def preprocessing_of(metadata: Mapping[str, str], inputs: Sequence[TensorSpec]) 
         return None if series is None else {**told, "input": series.name, "lengths": lengths}
     if not told and "edgekit.tokenizer" in metadata and any(s.name in _IDS for s in inputs):
         told = {"kind": "text", **told_of(metadata), "length": longest_told(metadata), "truncate": False}
+    if told.get("kind") == "pairs":
+        target = str(told.get("target_tokenizer", FILE)).rpartition("/")[-1]
+        return {**told, "tokenizer": f"{_FOLDER}/{FILE}", "target_tokenizer": f"{_FOLDER}/{target}"}
     return _text(told, inputs) if told.get("kind") == "text" else None
 
 
@@ -63,7 +68,7 @@ def _text(told: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> dict[str, An
     kept = {k: told[k] for k in keys if told.get(k) is not None}
     return {
         "kind": "text",
-        "tokenizer": "preprocessing/tokenizer.json",
+        "tokenizer": f"{_FOLDER}/{FILE}",
         **kept,
         "ids": _first(names, _IDS),
         "mask": _first(names, ("mask", "attention_mask")),

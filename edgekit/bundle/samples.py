@@ -17,7 +17,7 @@ import numpy as np
 from edgekit.bundle.models import PackedModel
 from edgekit.bundle.preprocessing import WHITE, picture_preprocessing, task_of
 from edgekit.bundle.records import PackOptions
-from edgekit.data import Split, TextConfig, load_split, named_for, resolve_source
+from edgekit.data import PairTokenizers, Split, TextConfig, load_split, named_for, resolve_source
 from edgekit.data.text.beside import find_tokenizer, find_tokenizers, told_of
 from edgekit.data.text.preprocessing import TextPreprocessing
 from edgekit.data.text.source import texts_of
@@ -201,12 +201,25 @@ def _fits(text: str, prepare: TextPreprocessing) -> bool:
     return 0 < len(prepare.tokenizer.encode([text], special=True)[0]) <= prepare.length
 
 
-def copy_tokenizer(model: PackedModel, entry: Mapping[str, Any] | None, given: Path | None) -> str | None:
-    """The content of the tokenizer.json that belongs to the model; None for models of no text.
+def copy_tokenizers(model: PackedModel, entry: Mapping[str, Any] | None, given: Path | None) -> dict[str, bytes]:
+    """The tokenisers that belong to the model: path in the bundle -> content; {} for models of no text.
+
+    Args:
+        model: A variant.
+        entry: The manifest's preprocessing.
+        given: Where the tokenizer.json lies, if not beside the model.
 
     Raises:
-        ModelError: if it is missing or of another model.
+        ModelError: if one is missing or of another model.
     """
-    if entry is None or entry["kind"] != "text":
-        return None
-    return find_tokenizer(model.candidate.path, told_of(model.info.metadata), given).content
+    kind, place, told = (entry or {}).get("kind"), model.candidate.path, told_of(model.info.metadata)
+    if entry is None or kind not in ("text", "pairs"):
+        return {}
+    if kind == "text":
+        return {str(entry["tokenizer"]): find_tokenizer(place, told, given).content.encode()}
+    both = find_tokenizers(place, told)
+    source, target = (both.source, both.target) if isinstance(both, PairTokenizers) else (both, both)
+    return {
+        str(entry["tokenizer"]): source.content.encode(),
+        str(entry["target_tokenizer"]): target.content.encode(),
+    }

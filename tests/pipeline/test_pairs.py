@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from edgekit.ort import Session
@@ -21,6 +22,7 @@ variants:
   int4: [{{quantize: int4}}]
 bench: {{providers: [cpu], batch: [1], min_seconds: 0.01}}
 accept: {{max_drop: 0.5}}
+pack: {{variant: base}}
 """
 
 
@@ -40,6 +42,11 @@ def test_a_recipe_of_pairs(tmp_path: Path) -> None:
     assert Session(out / "models" / "int8.onnx").metadata["edgekit.task"] == "sequence-to-sequence"
     for name in ("tokenizer.json", "target-tokenizer.json"):
         assert (out / "models" / name).read_bytes() == (out / "checkpoint" / name).read_bytes()
+    bundle = out / "bundle"
+    for name in ("tokenizer.json", "target-tokenizer.json"):
+        assert (bundle / "preprocessing" / name).read_bytes() == (out / "models" / name).read_bytes()
+    told = json.loads((bundle / "manifest.json").read_text())["preprocessing"]
+    assert (told["kind"], told["target_tokenizer"]) == ("pairs", "preprocessing/target-tokenizer.json")
     text = (out / "report.md").read_text()
     assert "- base: sequence-accuracy" in text
     assert "edit-distance" in text
