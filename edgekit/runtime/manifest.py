@@ -10,6 +10,7 @@ from typing import Any
 
 from edgekit.errors import BundleError
 from edgekit.runtime.archive import MANIFEST, FileEntry, check_name
+from edgekit.runtime.entries import check_postprocessing, check_preprocessing
 from edgekit.runtime.fields import Fields, read_json
 from edgekit.specs import TensorSpec
 
@@ -19,8 +20,7 @@ _DTYPES = (
     *("float16", "bfloat16", "float32", "float64", "bool", "object"),
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
 )
-_PREPARING = ("image", "text", "series", "pairs")
-_FINISHING = ("softmax", "sigmoid", "none", "regression", "tokens", "image")
+_LARGEST_DIM = (1 << 31) - 1
 _PLACE = re.compile("path|(?<!pro)file|folder|library")  # in the name of a session config entry
 _LEVELS = ("all", "extended", "basic", "disable")
 
@@ -146,15 +146,16 @@ def read_manifest(content: bytes, file: str = MANIFEST) -> Manifest:
         check_name(name, file)
     variants = tuple(_variant(fields, files) for fields in root.children("variants"))
     _refuse_twice(root, "variants", [v.name for v in variants])
-    outputs = _tensors(root, "outputs")
+    inputs, outputs = _tensors(root, "inputs"), _tensors(root, "outputs")
+    before, after = root.child("preprocessing"), root.child("postprocessing")
     return Manifest(
         **{key: root.text(key) for key in ("edgekit", "name", "version", "created", "task")},
         **{key: root.text(key, "") for key in ("description", "license", "family")},
         classes=root.texts("classes", ()),
-        inputs=_tensors(root, "inputs"),
+        inputs=inputs,
         outputs=outputs,
-        preprocessing=_kind(root, "preprocessing", _PREPARING),
-        postprocessing=_kind(root, "postprocessing", _FINISHING) or {"kind": "none"},
+        preprocessing=None if before is None else check_preprocessing(before, inputs, files),
+        postprocessing={"kind": "none"} if after is None else check_postprocessing(after, outputs),
         guard=root.raw.get("guard") or {},
         variants=variants,
         golden=root.raw.get("golden") or {},
@@ -240,7 +241,7 @@ def _tensors(root: Fields, key: str) -> tuple[TensorSpec, ...]:
 
 
 def _dim(fields: Fields, value: Any, place: str) -> int | str:
-    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST_DIM):
         return value
     raise fields.wrong(place, f"must be a name or a whole number above 0, got {value!r}")
 
@@ -249,11 +250,3 @@ def _refuse_twice(root: Fields, key: str, names: list[str]) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise root.wrong(key, f"has {twice!r} twice")
-
-
-def _kind(root: Fields, key: str, allowed: tuple[str, ...]) -> dict[str, Any] | None:
-    fields = root.child(key)
-    if fields is None:
-        return None
-    fields.one_of("kind", allowed)
-    return fields.raw

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from edgekit.errors import BundleError
 from edgekit.runtime.archive import Archive, read_checked
 from edgekit.runtime.batches import row_of
 from edgekit.runtime.manifest import Manifest
@@ -78,25 +77,20 @@ def open_preparation(archive: Archive, manifest: Manifest, truncate: bool | None
         truncate: Whether texts that are too long are cut; None for what the manifest says.
 
     Raises:
-        BundleError: if it says what cannot be.
+        BundleError: if its tokeniser is damaged.
     """
     entry = manifest.preprocessing or {"kind": ""}
-    try:
-        if entry["kind"] == "image":
-            from edgekit.runtime.pictures import picture_preparation
+    if entry["kind"] == "image":
+        from edgekit.runtime.pictures import picture_preparation
 
-            return ArrayPreparation(manifest.inputs, picture_preparation(entry))
-        if entry["kind"] == "series":
-            from edgekit.runtime.series import SeriesPreparation
+        return ArrayPreparation(manifest.inputs, picture_preparation(entry))
+    if entry["kind"] == "series":
+        from edgekit.runtime.series import SeriesPreparation
 
-            return SeriesPreparation(entry, manifest.inputs)
-        if entry["kind"] == "text":
-            from edgekit.runtime.texts import TextPreparation
+        return SeriesPreparation(entry, manifest.inputs)
+    if entry["kind"] == "text":
+        from edgekit.runtime.texts import TextPreparation
 
-            place = entry["tokenizer"]
-            content = read_checked(archive, place, manifest.files[place])
-            return TextPreparation(entry, manifest.inputs, content, truncate)
-    except (KeyError, TypeError, ValueError, StopIteration) as error:
-        reason = f"lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise BundleError(f"bundle {manifest.name}: its preprocessing {reason}; pack it again") from error
+        content = read_checked(archive, entry["tokenizer"], manifest.files[entry["tokenizer"]])
+        return TextPreparation(entry, manifest.inputs, content, truncate)
     return ArrayPreparation(manifest.inputs)

@@ -27,9 +27,9 @@ class SeriesPreparation:
     def __init__(self, entry: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> None:
         specs = {spec.name: spec for spec in inputs}
         self._mean, self._std = (np.asarray(entry[key], np.float32) for key in ("mean", "std"))
-        self._input = entry.get("input") or next(s.name for s in inputs if s.rank == 3)
+        self._input = str(entry["input"])
         self._steps = specs[self._input].shape[1]
-        self._lengths = entry.get("lengths") or ("lengths" if "lengths" in specs else None)
+        self._lengths: str | None = entry.get("lengths")
         self._rate = entry.get("sample_rate")
 
     @property

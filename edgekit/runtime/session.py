@@ -63,6 +63,7 @@ def open_first(
         if not reason:
             session, reason = _try(archive, manifest, candidate, threads, key)
             if session is not None:
+                _check_tensors(session, manifest, candidate.variant)
                 return session, candidate
         tried.append(f"{candidate}: {reason}")
     raise ProviderError(f"bundle {manifest.name} does not run here: {'; '.join(tried)}")
@@ -87,6 +88,18 @@ def _try(
         return None, f"{short_provider(candidate.provider)} did not load; a library or the device is missing"
     session._model_bytes = None  # ONNX Runtime's Python keeps a second copy of the model for a fallback that is off
     return session, ""
+
+
+def _check_tensors(session: Any, manifest: Manifest, variant: Variant) -> None:
+    """Refuse a model that takes or gives something else than the manifest says."""
+    for told, found in ((manifest.inputs, session.get_inputs()), (manifest.outputs, session.get_outputs())):
+        wanted = {spec.name: spec.rank for spec in told}
+        there = {tensor.name: len(tensor.shape or ()) for tensor in found}
+        if wanted.keys() - there.keys() or any(there[name] not in (0, rank) for name, rank in wanted.items()):
+            raise BundleError(
+                f"variant {variant.name} has {', '.join(f'{n} ({r} dimensions)' for n, r in there.items())}, and the "
+                f"manifest says {'; '.join(map(str, told))}; pack the bundle again"
+            )
 
 
 def _model_source(archive: Archive, manifest: Manifest, variant: Variant, key: str | bytes | None) -> bytes | str:

@@ -19,7 +19,18 @@ MODULES = (
     *("errors", "specs"),
     *(
         f"runtime/{name}"
-        for name in ("archive", "zips", "fields", "manifest", "choose", "seal", "session", "check", "batches")
+        for name in (
+            "archive",
+            "zips",
+            "fields",
+            "entries",
+            "manifest",
+            "choose",
+            "seal",
+            "session",
+            "check",
+            "batches",
+        )
     ),
     *(
         f"runtime/{name}"

@@ -104,6 +104,14 @@ def test_session_settings_reach_onnx_runtime(tmp_path: Path) -> None:
         load(write_bundle(tmp_path / "w", manifest([variant(session=wrong)])))
 
 
+def test_a_model_that_takes_something_else_is_refused(tmp_path: Path) -> None:
+    tensor = {"name": "logits", "dtype": "float32", "shape": ["batch"]}
+    with pytest.raises(
+        BundleError, match=r"variant base has logits \(2 dimensions\), and the manifest says logits: float32"
+    ):
+        load(write_bundle(tmp_path / "b", manifest(outputs=[tensor])))
+
+
 def test_what_onnx_runtime_refuses_is_one_line(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "b", manifest(), {MODEL: b"no model"})
     with pytest.raises(BundleError, match="ONNX Runtime cannot load variant base: ") as caught:
