@@ -49,12 +49,13 @@ def main() -> None:
 def run_of(name: str, place: Path) -> RecipeRun:
     """What a finished run left."""
     report = json.loads((place / "results.json").read_text(encoding="utf-8"))
-    trained = json.loads((place / "steps" / "train.json").read_text(encoding="utf-8"))
+    training = place / "steps" / "train.json"  # not there where a model is taken as it is
+    seconds = json.loads(training.read_text(encoding="utf-8"))["seconds"] if training.is_file() else 0.0
     measured = (place / "steps" / "bench.json").stat().st_mtime
     date = datetime.fromtimestamp(measured, UTC).date().isoformat()
     epochs = sum(epoch["seconds"] for epoch in report["training"].get("history", ()))  # of interrupted trainings too
     command = f"edgekit run {name}" if name in list_recipes() else f"edgekit run {name}.yaml"
-    return RecipeRun(report, command, date, max(epochs, trained["seconds"]))
+    return RecipeRun(report, command, date, max(epochs, seconds))
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def variant_entry(model: PackedModel) -> dict[str, Any]:
         "opsets": dict(info.opsets),
         "ir_version": info.ir_version,
         "minimum_onnxruntime": minimum_onnxruntime(info),
-        "cpu_features": [],
+        "cpu_features": _cpu_features(candidate.target, info),
         "encrypted": None,
         "size_bytes": info.size_bytes,
         "metric": _metric(candidate),
@@ -156,6 +156,11 @@ def _providers(model: PackedModel) -> tuple[str, ...]:
     usual = _PROVIDERS.get(model.candidate.target, ("cpu",))
     floats = model.info.precision.activations.startswith("float")
     return (*usual, "cuda") if floats and "cuda" not in usual else usual
+
+
+def _cpu_features(target: str, info: ModelInfo) -> list[str]:
+    """What the CPU must have: without VNNI x86 saturates sums of uint8 times int8, unless the weights have 7 bits."""
+    return ["vnni"] if target == "cpu" and precision_of(info) == "int8" else []
 
 
 def precision_of(info: ModelInfo) -> str:

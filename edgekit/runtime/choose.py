@@ -17,8 +17,11 @@ from edgekit.runtime.manifest import Manifest, Variant
 _SUFFIX = "ExecutionProvider"
 _SHORT = {"directml": "dml"}
 _CPU_FLAGS = {"neon": "asimd", "neon_dotprod": "asimddp", "neon_i8mm": "i8mm"}
-# A CPU has VNNI under either of these names.
-_SAME_FLAG = {"vnni": ("avx512_vnni", "avx_vnni"), "avx512_vnni": ("avx512_vnni", "avx_vnni")}
+# A CPU has VNNI under either of these names, and ARM's int8 sums need none: they do not saturate.
+_SAME_FLAG = {
+    "vnni": ("avx512_vnni", "avx_vnni", "amx_int8", "asimd"),
+    "avx512_vnni": ("avx512_vnni", "avx_vnni"),
+}
 
 
 @dataclass(frozen=True)

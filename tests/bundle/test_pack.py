@@ -236,3 +236,19 @@ def test_the_runtime_goes_in_as_one_file(dense_onnx: Path, tmp_path: Path) -> No
     text = (tmp_path / "B" / "loader.py").read_text()
     compile(text, "loader.py", "exec")
     assert "loader.py" in json.loads((tmp_path / "B" / "manifest.json").read_text())["files"]
+
+
+@pytest.mark.parametrize(("target", "features"), [("cpu", ["vnni"]), ("cpu-no-vnni", []), ("arm", [])])
+def test_int8_sums_need_a_cpu_that_does_not_saturate_them(
+    pico_onnx: Path, tmp_path: Path, target: str, features: list[str]
+) -> None:
+    from edgekit.compress import OnnxStep
+    from edgekit.compress.quantize.static import StaticConfig, quantize_static
+    from edgekit.data import digits
+
+    data = digits.load().splits["calibration"].take(16)
+    quantize_static(StaticConfig(), OnnxStep(pico_onnx, tmp_path / "int8.onnx", data))
+    bundle = tmp_path / "b"
+    pack_bundle([Candidate("int8", tmp_path / "int8.onnx", target=target)], bundle, PackOptions(data="digits"))
+    (variant,) = json.loads((bundle / "manifest.json").read_text())["variants"]
+    assert (variant["precision"], variant["cpu_features"]) == ("int8", features)

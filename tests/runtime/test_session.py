@@ -156,7 +156,9 @@ def test_cpu_features_are_looked_up_under_their_names(tmp_path: Path, monkeypatc
     assert choose.missing_features(["AVX2", "avx512_vnni", "AVX512-VNNI", "vnni"]) == []
     assert choose.missing_features(["amx_int8"]) == ["amx_int8"]
     monkeypatch.setattr(choose, "cpu_flags", lambda: frozenset({"asimd", "asimddp"}))
-    assert choose.missing_features(["NEON", "neon-dotprod", "neon-i8mm"]) == ["neon-i8mm"]
+    assert choose.missing_features(["NEON", "neon-dotprod", "neon-i8mm", "vnni"]) == ["neon-i8mm"]
+    monkeypatch.setattr(choose, "cpu_flags", lambda: frozenset({"avx2"}))
+    assert choose.missing_features(["vnni"]) == ["vnni"]
     monkeypatch.setattr(choose, "cpu_flags", lambda: frozenset())
     assert choose.missing_features(["amx_int8"]) == []
 
