@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit import progress
 from edgekit.training.config import TrainConfig
+from tests import noise
 
 # Models this small run fastest on one thread, and tests run beside each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -45,6 +46,11 @@ def _silent() -> Iterator[None]:
     progress.set_quiet(True)
     yield
     progress.set_quiet(False)
+
+
+@pytest.fixture(autouse=True)
+def _same_noise() -> None:
+    noise.restart()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -8,7 +8,8 @@ from edgekit.errors import ModelError
 from edgekit.graph.fix import fix_inputs
 from edgekit.graph.names import shorten_values
 from edgekit.graph.shapes import dims_of, infer_shapes
-from tests.graph.test_normalise import build, floats, if_model, run
+from tests.graph.test_normalise import build, if_model, run
+from tests.noise import floats
 
 
 def test_a_fixed_flag_takes_its_branch_and_is_no_input_any_more():

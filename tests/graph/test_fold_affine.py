@@ -7,7 +7,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgekit.graph.normalise import normalise
-from tests.graph.test_normalise import build, floats, ops, run
+from tests.graph.test_normalise import build, ops, run
+from tests.noise import floats
 
 _SIX = {"three": np.float32(3), "zero": np.float32(0), "six": np.float32(6), "sixth": np.float32(1 / 6)}
 

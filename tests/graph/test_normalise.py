@@ -7,8 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgekit.errors import CompressError
 from edgekit.graph.normalise import normalise, run_passes
 from edgekit.ort import Session
-
-RNG = np.random.default_rng(0)
+from tests.noise import floats
 
 
 def build(nodes, inputs, outputs, weights=None, opset=17, ir_version=8, **graph):
@@ -19,10 +18,6 @@ def build(nodes, inputs, outputs, weights=None, opset=17, ir_version=8, **graph)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
     helper.set_model_props(model, {"labels": "a,b"})
     return model
-
-
-def floats(*shape):
-    return RNG.standard_normal(shape).astype(np.float32)
 
 
 def run(model, feeds):

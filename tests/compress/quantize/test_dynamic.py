@@ -13,7 +13,8 @@ from edgekit.graph.masks import MASKED, find_masks, soften_masks
 from edgekit.graph.normalise import normalise
 from edgekit.graph.read import read_model
 from tests.compress.quantize.test_weights import optimised_ops, snr_db
-from tests.graph.test_normalise import branch, build, floats, run
+from tests.graph.test_normalise import branch, build, run
+from tests.noise import floats
 
 
 def apply(model, tmp_path, config=None, **step):

@@ -12,7 +12,8 @@ from edgekit.data.split import Split
 from edgekit.errors import ModelError
 from edgekit.graph.read import read_model
 from edgekit.ort import Session
-from tests.graph.test_normalise import branch, build, floats, run
+from tests.graph.test_normalise import branch, build, run
+from tests.noise import floats
 
 
 def apply(model, tmp_path, config=None, **step):
