@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 import psutil
 
+from edgekit.runtime.archive import Archive, open_archive
+
 APP = Path(__file__).resolve().parents[1] / "samples/http-service/app.py"
 MODES = {"micro-batching": ("--max-batch", "32", "--max-wait-ms", "2"), "one by one": ("--max-batch", "1")}
 _WARM_SHARE = 0.2
@@ -80,14 +82,14 @@ class Load:
 
 def request_of(bundle: Path, port: int) -> bytes:
     """The first golden sample as an HTTP request."""
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    sample = manifest["golden"]["samples"][0]
-    if sample.get("raw"):
-        body = (bundle / sample["raw"]).read_bytes()
-        kind = "image/png" if sample["raw"].endswith(".png") else "text/plain"
-    else:
-        arrays = {name: _read(bundle, entry).tolist() for name, entry in sample["inputs"].items()}
-        body, kind = json.dumps({"inputs": arrays}).encode(), "application/json"
+    with open_archive(bundle) as files:
+        sample = json.loads(b"".join(files.blocks("manifest.json")))["golden"]["samples"][0]
+        if sample.get("raw"):
+            body = b"".join(files.blocks(sample["raw"]))
+            kind = "image/png" if sample["raw"].endswith(".png") else "text/plain"
+        else:
+            arrays = {name: _read(files, entry).tolist() for name, entry in sample["inputs"].items()}
+            body, kind = json.dumps({"inputs": arrays}).encode(), "application/json"
     lines = (
         "POST /predict HTTP/1.1",
         f"Host: localhost:{port}",
@@ -97,8 +99,9 @@ def request_of(bundle: Path, port: int) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def _read(bundle: Path, entry: dict[str, Any]) -> np.ndarray[Any, Any]:
-    return np.fromfile(bundle / entry["file"], np.dtype(entry["dtype"]).newbyteorder("<")).reshape(entry["shape"])
+def _read(files: Archive, entry: dict[str, Any]) -> np.ndarray[Any, Any]:
+    kind = np.dtype(entry["dtype"]).newbyteorder("<")
+    return np.frombuffer(b"".join(files.blocks(entry["file"])), kind).reshape(entry["shape"])
 
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> int:
