@@ -160,6 +160,7 @@ class Technique:
         needs_calibration: Whether it observes activations on calibration data.
         not_after: Techniques that must not stand before it in a variant, by name or by kind, each with the reason.
         closes: Why nothing can come after it in a variant; "" where something can.
+        open_to: Names of techniques that can come after it all the same.
     """
 
     kind: str
@@ -172,6 +173,7 @@ class Technique:
     needs_calibration: bool = False
     not_after: Mapping[str, str] = field(default_factory=dict)
     closes: str = ""
+    open_to: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -202,7 +204,7 @@ def misplaced(names: Sequence[str]) -> list[tuple[int, str]]:
 def _objections(step: Technique, before: Sequence[Technique]) -> Iterator[str]:
     """Why a step cannot come after these."""
     for earlier in before:
-        if earlier.closes:
+        if earlier.closes and step.name not in earlier.open_to:
             yield f"`{step.name}` cannot follow `{earlier.name}`: {earlier.closes}"
         if step.stage == "torch" and earlier.stage == "onnx":
             yield (
@@ -227,13 +229,14 @@ def technique(
     needs_calibration: bool = False,
     not_after: Mapping[str, str] | None = None,
     closes: str = "",
+    open_to: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
     """Register a function as the technique of its config; its verb and method are the config's first field."""
     kind, first = next(iter(config.model_fields.items()))
 
     def register(function: F) -> F:
-        names = (kind, str(first.default))
-        made = Technique(*names, stage, config, function, summary, paper, needs_calibration, not_after or {}, closes)
+        after = (not_after or {}, closes, open_to)
+        made = Technique(kind, str(first.default), stage, config, function, summary, paper, needs_calibration, *after)
         TECHNIQUES[made.name] = made
         return function
 

@@ -191,7 +191,8 @@ def _slice(
         raise NotImplementedError("backward slices")
     parts = [slice(None)] * x.ndim
     for axis, start, end, stride in zip(along, first, last, strides, strict=True):
-        parts[axis] = slice(start, end, stride)
+        size = x.shape[axis]  # torch warns of the largest number there is, which files have for "to the end"
+        parts[axis] = slice(max(-size, min(start, size)), max(-size, min(end, size)), stride)
     return x[tuple(parts)]
 
 

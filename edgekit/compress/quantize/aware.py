@@ -76,6 +76,7 @@ class AwareConfig(StepConfig):
     paper="Jacob et al. 2018, arXiv:1712.05877; learnt steps: Esser et al. 2019, arXiv:1902.08153",
     needs_calibration=True,
     closes=_CLOSES,
+    open_to=("quantize: weights",),  # stores tables and what else stayed in float
 )
 def quantize_aware(config: AwareConfig, step: TorchStep) -> StepResult:
     """Train a model on in quantised form.

@@ -14,7 +14,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from edgekit.compress import TECHNIQUES
+from edgekit.compress import TECHNIQUES, misplaced
 from edgekit.compress.quantize.aware import AwareConfig, quantize_aware, require_statistics
 from edgekit.compress.quantize.static import CalibrationConfig, StaticConfig, quantize_static
 from edgekit.compress.technique import OnnxStep, TorchStep
@@ -246,7 +246,7 @@ report: {{pictures: false}}
             "{quantize: aware}, {quantize: static}",
             "`quantize: static` cannot follow `quantize: aware`",
         ),
-        ("cnn", "digits", "{quantize: aware}, {quantize: weights}", "its weights and activations are int8 already"),
+        ("cnn", "digits", "{quantize: aware}, {quantize: dynamic}", "its weights and activations are int8 already"),
         ("cnn", "digits", "{quantize: aware}, {prune: channels, ratio: 0.5}", "cannot follow `quantize: aware`"),
         ("cnn", "digits", "{quantize: static}, {quantize: aware}", "trains the torch model and cannot follow"),
         ("lstm", "japanese-vowels", "{quantize: aware}", "refuses `quantize: aware`: ONNX Runtime has no static int8"),
@@ -278,6 +278,11 @@ def test_a_recipe_with_it_and_the_same_file_by_export(cli: Callable[..., Answer]
     assert cli("export", tmp_path / "out/work/qat.0/checkpoint", "--out", again).code == 0
     assert again.read_bytes() == (tmp_path / "out/models/qat.onnx").read_bytes()
     assert cli("run", recipe, "--out", tmp_path / "out", "--json").code == 0
+
+
+def test_what_stays_in_float_can_be_stored_in_fewer_bits() -> None:
+    assert misplaced(["quantize: aware", "quantize: weights"]) == []
+    assert [place for place, _ in misplaced(["quantize: aware", "quantize: weights", "quantize: int4"])] == [2]
 
 
 def test_it_is_listed() -> None:
