@@ -24,6 +24,8 @@ def base_lines(report: Mapping[str, Any]) -> list[str]:
 def worse_by(model: Mapping[str, Any]) -> str:
     """How much worse or better than the base a model is on test data, for a sentence; "" where nothing can be said."""
     metric, drop = model["metric"]["test"], model["drop"]["test"]["value"]
+    if drop == 0:
+        return "as good on test data"
     word = "better" if drop < 0 else "worse"
     if metric["unit"] == "":
         return f"{100 * abs(drop):.2f} points {word} on test data"

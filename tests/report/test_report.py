@@ -97,6 +97,8 @@ def test_the_verdict_says_what_to_take(report: dict[str, Any]) -> None:
     assert verdict(report).startswith("Take int8 (models/int8.onnx): 4.00x smaller, 2.00x as fast, 0.50 points worse")
     report["models"][1]["drop"]["test"]["value"] = -0.001
     assert "2.00x as fast, 0.10 points better on test data" in verdict(report)
+    report["models"][1]["drop"]["test"]["value"] = 0.0
+    assert "2.00x as fast, as good on test data" in verdict(report)
 
 
 @pytest.mark.parametrize(
