@@ -5,15 +5,19 @@ Source: Wu et al. 2020, arXiv:2004.09602, section 5.3; bisection in place of one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 
 from edgekit.compress.quantize.noise import sensitivity
 from edgekit.compress.quantize.static import StaticConfig, plan_static
 from edgekit.graph.read import read_model
+from edgekit.progress import note
+from edgekit.search.attempt import Attempt, Bench, objection_to_quality
+from edgekit.search.proof import Quality
 from edgekit.search.request import QuantizeRequest
 
 MAX_EVALUATIONS = 14
+_MORE = 4  # counts beyond those that the search has seen
 
 Meets = Callable[[int], bool]
 
@@ -71,6 +75,74 @@ def fewest(total: int, meets: Meets, budget: int = MAX_EVALUATIONS) -> int | Non
     return good
 
 
+def growing(good: Collection[int], total: int) -> Iterator[int]:
+    """Counts to try with all steps of a chain: those found good for its first, then a few twice as large each.
+
+    >>> list(growing([2, 3], 20))
+    [2, 3, 6, 12, 20]
+    """
+    yield from sorted(good)
+    last = max(good)
+    for _ in range(_MORE):
+        if last == total:
+            return
+        last = min(2 * last, total)
+        yield last
+
+
 def _doubling(total: int) -> Sequence[int]:
     counts = [c for c in (1 << i for i in range(total.bit_length())) if c < total]
     return [*counts, total]
+
+
+def keep_in_float(bench: Bench, failed: Attempt) -> Attempt | None:
+    """The same candidate with the fewest nodes in float that keep the metric; None where no number of them does.
+
+    The search looks at the first step alone. Where the steps behind it then cost what little was left, more nodes make
+    up for that, as far as a few more attempts go.
+    """
+    candidate, config = failed.candidate, failed.candidate.steps[0]
+    if not isinstance(config, StaticConfig):
+        return None
+    note(f"{candidate.name} {failed.outcome}; looking for the nodes that cost it")
+    stored = bench.store.run(
+        "ranking", [bench.key, config.model_dump()], [], lambda: asdict(rank_nodes(config, bench.request))
+    )
+    ranking = Ranking(tuple((name, noise) for name, noise in stored.result["nodes"]))
+    seen: dict[int, Quality] = {}
+
+    def meets(count: int) -> bool:
+        seen[count] = bench.quality_of(candidate, ranking.first(count), f".float{count}")
+        return not objection_to_quality(seen[count], bench.request)
+
+    count = fewest(len(ranking.nodes), meets)
+    if count is None:
+        return None
+    good = [c for c, q in seen.items() if c >= count and not objection_to_quality(q, bench.request)]
+    found = failed
+    for count in growing(good, len(ranking.nodes)):
+        found = bench.attempt(candidate, ranking.first(count), f".float{count}")
+        if not found.lost_accuracy:
+            break
+    return _with_trace(found, failed, ranking, count, seen)
+
+
+def _with_trace(found: Attempt, failed: Attempt, ranking: Ranking, count: int, seen: dict[int, Quality]) -> Attempt:
+    """Say what the nodes that stay in float cost in accuracy, and what they cost in time."""
+    if found.proof is None or failed.proof is None:
+        return found
+    points = failed.proof.quality.drop - found.proof.quality.drop
+    said = f"{count} nodes cost {points:.4g} of {found.proof.quality.name}"
+    before_ms, after_ms = failed.proof.latency.after, found.proof.latency.after
+    if before_ms is not None and after_ms is not None:
+        said += f"; in float they cost {after_ms - before_ms:+.3f} ms"
+    noise = dict(ranking.nodes[:count])
+    excluded = tuple(
+        replace(n, reason=f"in int8 it puts noise of {noise[n.name]:.2g} of the signal's power into the outputs")
+        if n.name in noise
+        else n
+        for n in found.excluded
+    )
+    trace = {str(c): {"drop": q.drop, "after": q.after} for c, q in sorted(seen.items())}
+    details = {**found.details, "kept_in_float": {"nodes": list(noise), "evaluations": trace, "summary": said}}
+    return replace(found, reason=f"{found.reason}; {said}", excluded=excluded, details=details)

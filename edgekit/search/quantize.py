@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,9 @@ from edgekit.graph.admit import admit_model
 from edgekit.graph.read import data_files, refuse_non_finite
 from edgekit.graph.write import copy_model
 from edgekit.machine import package_versions, peak_rss_bytes
-from edgekit.progress import note
-from edgekit.search.attempt import Attempt, Bench, objection_to_quality
+from edgekit.search.attempt import Attempt, Bench
 from edgekit.search.candidates import candidates
-from edgekit.search.partial import Ranking, fewest, rank_nodes
+from edgekit.search.partial import keep_in_float
 from edgekit.search.place import Place, place_of
 from edgekit.search.proof import Judge, Proof, Quality
 from edgekit.search.request import AUTO, QuantizeRequest
@@ -122,7 +121,7 @@ def _try_all(bench: Bench, chosen: Sequence[Any]) -> list[Attempt]:
             continue
         attempt = bench.attempt(candidate)
         if attempt.lost_accuracy and isinstance(candidate.steps[0], StaticConfig):
-            attempt = _keep_in_float(bench, attempt) or attempt
+            attempt = keep_in_float(bench, attempt) or attempt
         _keep(bench, attempts, attempt)
         integers = bench.on_integers(attempt) if _may_change_form(attempt, bench.request) else None
         if integers is not None:
@@ -140,54 +139,6 @@ def _keep(bench: Bench, attempts: list[Attempt], attempt: Attempt) -> None:
 def _may_change_form(attempt: Attempt, request: QuantizeRequest) -> bool:
     static = isinstance(attempt.candidate.steps[0], StaticConfig)
     return request.method == AUTO and attempt.good and static
-
-
-def _keep_in_float(bench: Bench, failed: Attempt) -> Attempt | None:
-    """The same candidate with the fewest nodes in float that keep the metric; None where no number of them does."""
-    candidate, config = failed.candidate, failed.candidate.steps[0]
-    if not isinstance(config, StaticConfig):
-        return None
-    note(f"{candidate.name} {failed.outcome}; looking for the nodes that cost it")
-    stored = bench.store.run(
-        "ranking", [bench.key, config.model_dump()], [], lambda: asdict(rank_nodes(config, bench.request))
-    )
-    ranking = Ranking(tuple((name, noise) for name, noise in stored.result["nodes"]))
-    seen: dict[int, Quality] = {}
-
-    def meets(count: int) -> bool:
-        seen[count] = bench.quality_of(candidate, ranking.first(count), f".float{count}")
-        return not objection_to_quality(seen[count], bench.request)
-
-    count = fewest(len(ranking.nodes), meets)
-    if count is None:
-        return None
-    found = failed
-    for more in sorted(c for c, q in seen.items() if c >= count and not objection_to_quality(q, bench.request)):
-        found = bench.attempt(candidate, ranking.first(more), f".float{more}")
-        if not found.lost_accuracy:
-            return _with_trace(found, failed, ranking, more, seen)
-    return _with_trace(found, failed, ranking, max(seen), seen)
-
-
-def _with_trace(found: Attempt, failed: Attempt, ranking: Ranking, count: int, seen: dict[int, Quality]) -> Attempt:
-    """Say what the nodes that stay in float cost in accuracy, and what they cost in time."""
-    if found.proof is None or failed.proof is None:
-        return found
-    points = failed.proof.quality.drop - found.proof.quality.drop
-    said = f"{count} nodes cost {points:.4g} of {found.proof.quality.name}"
-    before_ms, after_ms = failed.proof.latency.after, found.proof.latency.after
-    if before_ms is not None and after_ms is not None:
-        said += f"; in float they cost {after_ms - before_ms:+.3f} ms"
-    noise = dict(ranking.nodes[:count])
-    excluded = tuple(
-        replace(n, reason=f"in int8 it puts noise of {noise[n.name]:.2g} of the signal's power into the outputs")
-        if n.name in noise
-        else n
-        for n in found.excluded
-    )
-    trace = {str(c): {"drop": q.drop, "after": q.after} for c, q in sorted(seen.items())}
-    details = {**found.details, "kept_in_float": {"nodes": list(noise), "evaluations": trace, "summary": said}}
-    return replace(found, reason=f"{found.reason}; {said}", excluded=excluded, details=details)
 
 
 def _likely_fast(good: list[Attempt]) -> list[Attempt]:
