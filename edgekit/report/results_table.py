@@ -60,11 +60,12 @@ def _section(run: RecipeRun) -> list[str]:
     first = report["models"][0]["bench"][0]
     took = f"{run.training_seconds / 60:.1f} min" if run.training_seconds >= 60 else f"{run.training_seconds:.0f} s"
     trained = f" in {took}" if report["training"].get("history") else ""
+    threads = f"{first['threads']} thread{'s'[: first['threads'] > 1]}"
     lines = [
         f"## {report['name']}",
         "",
         f"`{run.command}`, {run.date}: {model_of(report)}{trained}; "
-        f"{first['provider']}, batch {first['batch']}, {first['threads']} threads of {report['machine']['cpu']}",
+        f"{first['provider']}, batch {first['batch']}, {threads} of {report['machine']['cpu']}",
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * len(COLUMNS),
