@@ -20,6 +20,7 @@ variants:
   int8: [{{quantize: dynamic}}]
   weights: [{{quantize: weights}}]
   int4: [{{quantize: int4}}]
+  fewer-heads-int8: [{{prune: heads, ratio: 0.5, finetune: {{epochs: 1}}}}, {{quantize: dynamic}}]
 bench: {{providers: [cpu], batch: [1], min_seconds: 0.01}}
 accept: {{max_drop: 0.5}}
 pack: {{variant: base}}
@@ -55,4 +56,4 @@ def test_a_recipe_of_pairs(tmp_path: Path) -> None:
 def test_the_recipe_that_comes_with_edgekit() -> None:
     recipe = load_recipe(find_recipe(Path("cmudict-transformer")))
     assert (recipe.family, recipe.size, recipe.data) == ("transformer", "mini", "cmudict")
-    assert list(recipe.variants) == ["int8", "weights", "int4"]
+    assert list(recipe.variants) == ["int8", "weights", "int4", "fewer-heads-int8"]
