@@ -89,15 +89,18 @@ class ProviderError(EdgekitError):
     exit_code: ClassVar[int] = 3
 
 
-def unknown(kind: str, got: object, allowed: Iterable[str]) -> str:
+def unknown(kind: str, got: object, allowed: Iterable[str], *, of: str = "") -> str:
     """Say that a name is unknown, which name is nearest, and which are allowed.
 
     >>> unknown("family", "cn", ["mlp", "cnn"])
     "unknown family 'cn'; did you mean 'cnn'? allowed: cnn, mlp"
+    >>> unknown("size", "big", ["small"], of="family 'cnn'")
+    "unknown size 'big' of family 'cnn'; allowed: small"
     """
     import difflib  # not needed where nothing is wrong
 
     names = sorted(allowed)
     near = difflib.get_close_matches(str(got), names, n=1, cutoff=0.5)
     hint = f" did you mean {near[0]!r}?" if near else ""
-    return f"unknown {kind} {str(got)!r};{hint} allowed: {', '.join(names)}"
+    whose = f" of {of}" if of else ""
+    return f"unknown {kind} {str(got)!r}{whose};{hint} allowed: {', '.join(names)}"

@@ -112,5 +112,9 @@ class Family:
 
     def _size(self, size: str) -> Mapping[str, Any]:
         if size not in self.sizes:
-            raise RecipeError(unknown(f"size of family {self.name!r}", size, self.sizes))
+            raise RecipeError(self.no_size(size))
         return self.sizes[size]
+
+    def no_size(self, got: str) -> str:
+        """What is said of a size that this family has not."""
+        return unknown("size", got, self.sizes, of=f"family {self.name!r}")

@@ -180,7 +180,7 @@ class Recipe(_Part):
         if info.data.get("model") is not None:
             raise ValueError("does not go with `model`; put it inside")
         if family and value not in family.sizes:
-            raise ValueError(unknown(f"size of family {family.name!r}", value, family.sizes))
+            raise ValueError(family.no_size(value))
         return value
 
     @field_validator("data")

@@ -42,7 +42,7 @@ def train_family(
     if family not in FAMILIES:
         raise RecipeError(unknown("family", family, FAMILIES))
     if size not in FAMILIES[family].sizes:
-        raise RecipeError(unknown(f"size of family {family!r}", size, FAMILIES[family].sizes))
+        raise RecipeError(FAMILIES[family].no_size(size))
     try:
         config = TrainConfig(**options)
     except ValidationError as error:
@@ -65,4 +65,4 @@ def _explain(detail: ErrorDetails) -> str:
     for group in groups:
         annotation = model.model_fields[group].annotation
         model = next(a for a in (annotation, *get_args(annotation)) if hasattr(a, "model_fields"))
-    return unknown(f"key of {'.'.join(groups)}" if groups else "training option", name, model.model_fields)
+    return unknown("key" if groups else "training option", name, model.model_fields, of=".".join(groups))

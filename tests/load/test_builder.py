@@ -176,7 +176,7 @@ def test_weights_of_a_family(tmp_path: Path, cli: Cli, pico_cnn: Path) -> None:
     [
         ((), "holds weights, not what to do with them; say it: --family F"),
         (("--family", "cmn", "--data", "digits"), "unknown family 'cmn'; did you mean 'cnn'?"),
-        (("--family", "cnn", "--size", "huge", "--data", "digits"), "unknown size of family 'cnn' 'huge'"),
+        (("--family", "cnn", "--size", "huge", "--data", "digits"), "unknown size 'huge' of family 'cnn'"),
         (("--family", "cnn"), "needs its inputs: --input"),
         (("--family", "cnn", "--input", "image=1x1x8x8"), "needs the number of its classes: --classes 10"),
         (("--family", "cnn", "--data", "digits", "--classes", "zero"), "--classes zero: neither a number from 1 on"),

@@ -58,7 +58,7 @@ def test_every_mistake_is_reported_at_once_in_the_order_of_the_file(refused: Cal
         ("family: cn", "family: unknown family 'cn'; did you mean 'cnn'? allowed: bert, cnn, "),
         (
             "size: pic",
-            f"size: unknown size of family 'cnn' 'pic'; did you mean 'pico'? allowed: {SIZES}",
+            f"size: unknown size 'pic' of family 'cnn'; did you mean 'pico'? allowed: {SIZES}",
         ),
         (
             "data: digit",
@@ -154,7 +154,7 @@ def test_cnn_refuses_dynamic_quantisation(refused: Callable[..., list[str]]) -> 
 def test_set_names_itself_when_its_value_is_wrong(refused: Callable[..., list[str]]) -> None:
     lines = refused(GOOD, "train.epochs=0", "size=huge")
     assert sorted(lines) == [
-        f"--set size: size: unknown size of family 'cnn' 'huge'; allowed: {SIZES}",
+        f"--set size: size: unknown size 'huge' of family 'cnn'; allowed: {SIZES}",
         "--set train.epochs: train.epochs: input should be greater than 0, got 0",
     ]
 

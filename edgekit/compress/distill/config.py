@@ -70,7 +70,7 @@ class DistillConfig(TeachingConfig, _Verb):
         if self.size and known is None:
             yield "the base is of no family of edgekit; give `family` beside `size`, or `layers` of the base to keep"
         elif self.size and known and self.size not in known.sizes:
-            yield unknown(f"size of family {known.name!r}", self.size, known.sizes)
+            yield known.no_size(self.size)
         if not self.has_own_student and BASE in self.teachers and not earlier:
             yield ITSELF
         yield from self._other_tasks(known.tasks if known else ())

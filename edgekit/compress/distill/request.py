@@ -144,7 +144,7 @@ def _explain(detail: Any, config: Any) -> str:
     """One mistake of the options, with the nearest name for an unknown one."""
     place = ".".join(str(part) for part in detail["loc"] if " " not in str(part))  # but for branches of unions
     if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
-        return unknown(f"option of {_VERB}", place, [n for n in config.model_fields if n != _VERB])
+        return unknown("option", place, [n for n in config.model_fields if n != _VERB], of=_VERB)
     if detail["type"] == "extra_forbidden" and detail["loc"][:-1] == ("train",):
         return unknown("training option", str(detail["loc"][-1]), TrainConfig.model_fields)
     said = detail["msg"].removeprefix("Value error, ")

@@ -105,7 +105,7 @@ def require_layer(module: nn.Module, name: str, who: str) -> str:
     """
     names = [n for n, _ in module.named_modules() if n]
     if name not in names:
-        said = unknown(f"layer of {who}", name, names)
+        said = unknown("layer", name, names, of=who)
         raise CompressError(said if len(said) < 400 else f"{said[:400]}…")
     return name
 

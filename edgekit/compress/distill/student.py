@@ -61,7 +61,7 @@ def new_student(family: str, size: str, data: DataSet) -> Student:
         raise CompressError("; ".join(filter(None, [unknown("family of the student", family, FAMILIES), hint])))
     known = FAMILIES[family]
     if size not in known.sizes:
-        raise CompressError(unknown(f"size of family {family!r}", size, known.sizes))
+        raise CompressError(known.no_size(size))
     if data.task not in known.tasks:
         raise CompressError(
             f"family {family!r} does {', '.join(known.tasks)}, and this is {data.task}; choose another student"

@@ -95,7 +95,7 @@ def test_a_pruned_copy_learns_from_the_base(pico_cnn: Path, tmp_path: Path) -> N
     ("steps", "message"),
     [
         ("[{distill: logits}]", "variants.a[0]: `distill: logits`: the student is the base itself, and so is the"),
-        ("[{distill: logits, size: huge}]", "unknown size of family 'cnn' 'huge'; allowed:"),
+        ("[{distill: logits, size: huge}]", "unknown size 'huge' of family 'cnn'; allowed:"),
         ("[{distill: logits, family: cn}]", "variants.a[0].family: unknown family 'cn'; did you mean 'cnn'?"),
         ("[{distill: logit, size: pico}]", "unknown technique 'distill: logit'; did you mean 'distill: logits'?"),
         ("[{distill: logits, size: pico, angle: 1.0}]", "angle: is for relation, and this is logits; leave it out"),
@@ -199,12 +199,12 @@ def test_blocks_of_a_teacher_by_the_command(cli: Callable[..., Answer], tmp_path
             "unknown method of distillation 'logit'; did you mean 'logits'?",
         ),
         (("--student", "mpl:pico"), "unknown family 'mpl'; did you mean 'mlp'?"),
-        (("--student", "mlp:piko"), "unknown size of family 'mlp' 'piko'; did you mean 'pico'?"),
+        (("--student", "mlp:piko"), "unknown size 'piko' of family 'mlp'; did you mean 'pico'?"),
         ((), "say what is to learn: --student FAMILY:SIZE, or --layers 0,2,5 of the teacher"),
         (("--student", "mlp:pico", "--also", "feature"), "unknown loss 'feature'; did you mean 'features'?"),
         (
             ("--student", "mlp:pico", "--set", "temprature=2"),
-            "unknown option of distill 'temprature'; did you mean 'temp",
+            "unknown option 'temprature' of distill; did you mean 'temp",
         ),
         (
             ("--student", "mlp:pico", "--set", "train.epoch=2"),
