@@ -92,7 +92,7 @@ def test_unknown_size_gives_the_nearest(name: str) -> None:
     allowed = ", ".join(sorted(FAMILIES[name].sizes))
     with pytest.raises(RecipeError) as error:
         FAMILIES[name].make("smal", DIGITS, 10)
-    assert str(error.value) == (f"unknown size of family '{name}' 'smal'; did you mean 'small'? allowed: {allowed}")
+    assert str(error.value) == (f"unknown size 'smal' of family '{name}'; did you mean 'small'? allowed: {allowed}")
 
 
 @pytest.mark.parametrize("name", ["cnn", "resnet", "vgg"])
