@@ -12,10 +12,9 @@ import edgekit
 
 PACKAGE = Path(edgekit.__file__).parent
 _ORDER = """
-    errors specs files nvidia machine progress interrupt steps ort
-    families tasks data training load export graph compress judge evaluate agreement streaming generate pictures
-    bench comparison search recipe pipeline
-    doctor report runtime bundle cli
+    errors specs runtime files nvidia machine progress interrupt steps ort
+    families tasks data graph training load export compress judge evaluate agreement streaming generate pictures
+    bench comparison search recipe bundle doctor report pipeline cli
 """
 ORDER = _ORDER.split()
 HEAVY = {
@@ -53,14 +52,6 @@ MAY_BE_HEAVY = {
     "training/objective.py",
     "training/rescaled.py",
 }
-# (importing, imported): why it may look to the right
-EXCEPTIONS = {
-    ("export", "graph"): "export writes and checks its files with what reads and writes graphs",
-    ("load", "graph"): "a checkpoint may hold a graph, which is read as graphs are",
-    ("pipeline", "bundle"): "the last step of a run packs what it found to be the best",
-    ("pipeline", "runtime"): "what a bundle is made of is told by what reads it",
-    ("pipeline", "report"): "the last step of a run writes the report",
-}
 MODULES = sorted(str(p.relative_to(PACKAGE)) for p in PACKAGE.rglob("*.py"))
 
 
@@ -97,7 +88,7 @@ def test_a_module_imports_from_its_left(module: str) -> None:
         parts = name.split(".")
         if parts[0] != "edgekit" or len(parts) < 2 or parts[1] == "__version__":
             continue
-        allowed = ORDER.index(parts[1]) <= ORDER.index(own) or (own, parts[1]) in EXCEPTIONS
+        allowed = ORDER.index(parts[1]) <= ORDER.index(own)
         assert allowed, f"edgekit/{module} imports {name}, which is to the right of {own}"
 
 
@@ -105,13 +96,3 @@ def test_a_module_imports_from_its_left(module: str) -> None:
 def test_heavy_packages_are_imported_inside_functions(module: str) -> None:
     heavy = [name for name, at_once in imports(PACKAGE / module) if at_once and name.split(".")[0] in HEAVY]
     assert not heavy, f"edgekit/{module} imports {', '.join(heavy)} when it is imported; do it inside the function"
-
-
-def test_the_exceptions_are_still_needed() -> None:
-    there = {
-        (layer(module), name.split(".")[1])
-        for module in MODULES
-        for name, _ in imports(PACKAGE / module)
-        if name.startswith("edgekit.")
-    }
-    assert set(EXCEPTIONS) <= there

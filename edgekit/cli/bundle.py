@@ -108,7 +108,7 @@ def _asked_for(
     models: list[Path], named: list[str], run: Path | None, choose: str, options: PackOptions
 ) -> tuple[list[Candidate], PackOptions]:
     from edgekit.bundle.given import given_models
-    from edgekit.bundle.run import models_of_run
+    from edgekit.pipeline.finished import models_of_run
 
     if run is None:
         return given_models(models, _pairs(named), options), options

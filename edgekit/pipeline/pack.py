@@ -35,7 +35,7 @@ def pack_run(work: Workspace, report: Report) -> Path | None:
 
     def make() -> dict[str, Any]:
         from edgekit.bundle import PackOptions, pack_bundle
-        from edgekit.bundle.run import models_of_run
+        from edgekit.pipeline.finished import models_of_run
 
         told = PackOptions("", config.version, config.license, config.description, samples=config.samples)
         candidates, options = models_of_run(work.out, config.variant, told)

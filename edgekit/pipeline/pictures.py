@@ -13,7 +13,8 @@ from edgekit import machine
 from edgekit.data import DataSet
 from edgekit.files import replacing, sha256_of
 from edgekit.pictures import Subject, gather, write_arrays
-from edgekit.pipeline.results import BASE, ModelResult
+from edgekit.pipeline.results import ModelResult
+from edgekit.recipe import BASE
 from edgekit.specs import Array
 from edgekit.steps import StepStore
 from edgekit.tasks import Task

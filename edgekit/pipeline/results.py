@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from edgekit import __version__
-from edgekit.pipeline.floor import shortfalls
-from edgekit.recipe.model import BASE, AcceptConfig
+from edgekit.recipe.floor import shortfalls
+from edgekit.recipe.model import AcceptConfig
 from edgekit.steps import StepRecord
 
 SCHEMA_VERSION = 1
@@ -112,6 +112,3 @@ def choose_best(models: Sequence[ModelResult], accept: AcceptConfig | None) -> M
 
 def _median_ms(model: ModelResult) -> float:
     return float(model.bench[0]["latency_ms"]["p50"])
-
-
-__all__ = ["BASE", "SCHEMA_VERSION", "ModelResult", "Report", "choose_best"]

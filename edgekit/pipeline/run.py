@@ -10,17 +10,17 @@ from edgekit import __version__, machine
 from edgekit.files import sha256_of
 from edgekit.graph.read import size_bytes
 from edgekit.pipeline import base
-from edgekit.pipeline.floor import shortfalls
 from edgekit.pipeline.generation import measure_writing
 from edgekit.pipeline.latency import measure_latency, rows_of
 from edgekit.pipeline.pack import pack_run
 from edgekit.pipeline.pictures import PicturePlan, compared_in_pictures, gather_pictures, has_pictures, picture_files
 from edgekit.pipeline.quality import drops_of, evaluate_links, evaluate_model, measure_baseline
-from edgekit.pipeline.results import BASE, ModelResult, Report, choose_best
+from edgekit.pipeline.results import ModelResult, Report, choose_best
 from edgekit.pipeline.robust import RobustPlan, measure_robustness, stages_of
 from edgekit.pipeline.variants import compress
 from edgekit.pipeline.workspace import Workspace
-from edgekit.recipe import Recipe
+from edgekit.recipe import BASE, Recipe
+from edgekit.recipe.floor import shortfalls
 from edgekit.training.processes import held
 
 Steps = dict[str, list[dict[str, Any]]]

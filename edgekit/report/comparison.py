@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgekit.pipeline.floor import shortfalls
+from edgekit.recipe.floor import shortfalls
 
 COLUMNS = ("model", "on", "metric (test)", "drop", "size", "smaller", "p50 latency", "faster", "notes")
 

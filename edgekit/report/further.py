@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from edgekit.pipeline.floor import base_value
+from edgekit.recipe.floor import base_value
 from edgekit.report.comparison import human_bytes, percent_or_value, why_unchanged
 
 

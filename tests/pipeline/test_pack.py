@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from edgekit.bundle import PackOptions
-from edgekit.bundle.run import models_of_run
 from edgekit.errors import BundleError, RecipeError
+from edgekit.pipeline.finished import models_of_run
 from edgekit.pipeline.pack import pack_run
 from edgekit.pipeline.workspace import Workspace
 from edgekit.recipe import load_recipe

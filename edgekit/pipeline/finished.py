@@ -14,7 +14,8 @@ from edgekit.bundle.records import Candidate, PackOptions
 from edgekit.data import TextConfig
 from edgekit.errors import BundleError, unknown
 from edgekit.files import sha256_of
-from edgekit.pipeline.results import BASE, SCHEMA_VERSION
+from edgekit.pipeline.results import SCHEMA_VERSION
+from edgekit.recipe import BASE
 
 RESULTS = "results.json"
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.pipeline.floor import base_value, shortfalls
+from edgekit.recipe.floor import base_value, shortfalls
 
 
 def model(value: float, drop: float, *, unit: str = "nats", higher: bool = True, db: float | None = None) -> Any:
