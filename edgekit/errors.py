@@ -12,7 +12,7 @@
     ├── BusyError             a directory that another edgekit is using
     ├── MissingPackageError   an optional package that this command needs
     ├── BundleError           a bundle that cannot be packed, is damaged, or does not run here
-    ├── InputError            an input that a bundle's model does not take
+    ├── InputError            an input that a model does not take
     ├── OverloadError         a queue of inputs that is full
     └── ProviderError         exit code 3: an execution provider that was asked for and is not there
 
@@ -76,7 +76,7 @@ class BundleError(EdgekitError):
 
 
 class InputError(EdgekitError):
-    """An input that a bundle's model does not take."""
+    """An input that a model does not take."""
 
 
 class OverloadError(EdgekitError):

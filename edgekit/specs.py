@@ -11,6 +11,14 @@ import numpy as np
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Feeds: TypeAlias = Mapping[str, Array]
 
+# What a model of text may take, and what it is called: here, and in published models.
+TEXT_INPUTS = {
+    "ids": ("ids", "input_ids"),
+    "mask": ("mask", "attention_mask"),
+    "positions": ("position_ids",),
+    "segments": ("token_type_ids", "segments"),
+}
+
 
 @dataclass(frozen=True)
 class TensorSpec:

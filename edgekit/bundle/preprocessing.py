@@ -9,9 +9,8 @@ from typing import Any
 from edgekit.data import ImagePreprocessing, longest_told, our_task
 from edgekit.data.text.beside import told_of
 from edgekit.data.text.tokenizer import FILE
-from edgekit.specs import TensorSpec
+from edgekit.specs import TEXT_INPUTS, TensorSpec
 
-_IDS = ("ids", "input_ids")
 _FOLDER = "preprocessing"
 WHITE = 255  # of pictures of 8 bits, what files and cameras give
 
@@ -31,7 +30,7 @@ def preprocessing_of(metadata: Mapping[str, str], inputs: Sequence[TensorSpec]) 
         series = next((s for s in inputs if s.rank == 3), None)
         lengths = next((s.name for s in inputs if s.name == "lengths"), None)
         return None if series is None else {**told, "input": series.name, "lengths": lengths}
-    if not told and "edgekit.tokenizer" in metadata and any(s.name in _IDS for s in inputs):
+    if not told and "edgekit.tokenizer" in metadata and any(s.name in TEXT_INPUTS["ids"] for s in inputs):
         told = {"kind": "text", **told_of(metadata), "length": longest_told(metadata), "truncate": False}
     if told.get("kind") == "pairs":
         target = str(told.get("target_tokenizer", FILE)).rpartition("/")[-1]
@@ -70,10 +69,7 @@ def _text(told: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> dict[str, An
         "kind": "text",
         "tokenizer": f"{_FOLDER}/{FILE}",
         **kept,
-        "ids": _first(names, _IDS),
-        "mask": _first(names, ("mask", "attention_mask")),
-        "positions": _first(names, ("position_ids",)),
-        "segments": _first(names, ("token_type_ids", "segments")),
+        **{role: _first(names, wanted) for role, wanted in TEXT_INPUTS.items()},
     }
 
 

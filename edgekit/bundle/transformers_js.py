@@ -27,6 +27,7 @@ from edgekit.data.text.tokenizer import FILE, TextTokenizer
 from edgekit.errors import BundleError
 from edgekit.graph.info import ModelInfo, describe
 from edgekit.graph.read import every_graph, read_model
+from edgekit.specs import TEXT_INPUTS
 
 NAME = "transformers.js"
 _THEIRS = {"ids": "input_ids", "mask": "attention_mask", "segments": "token_type_ids"}
@@ -106,7 +107,7 @@ def _check_task(info: ModelInfo) -> None:
 
 def _tokenizer(model: Path, info: ModelInfo, options: PackOptions) -> TextTokenizer | None:
     entry = preprocessing_of(info.metadata, info.inputs)
-    ids = any(s.name in ("ids", "input_ids") for s in info.inputs)
+    ids = any(s.name in TEXT_INPUTS["ids"] for s in info.inputs)
     if not ids and (entry is None or entry["kind"] != "text"):
         return None
     return find_tokenizer(model, told_of(info.metadata), options.tokenizer)

@@ -20,7 +20,7 @@ from edgekit.ort.libraries import preload_libraries, why_not_loaded
 from edgekit.ort.options import SessionOptions
 from edgekit.ort.providers import Provider, find_provider, require_provider
 from edgekit.ort.runtime import require_ort
-from edgekit.specs import Array, Feeds, TensorSpec
+from edgekit.specs import TEXT_INPUTS, Array, Feeds, TensorSpec
 
 _DTYPES = {
     "float": "float32",
@@ -137,7 +137,6 @@ class Session:
     __call__ = run
 
 
-_IDS = ("ids", "input_ids")
 _WARNING, _SILENT = 2, 4  # the first is the default of ONNX Runtime
 _STRICT = "session.disable_cpu_ep_fallback"
 
@@ -233,7 +232,7 @@ def _spec(argument: Any) -> TensorSpec:
 def _with_vocabulary(spec: TensorSpec, metadata: Mapping[str, str]) -> TensorSpec:
     """An input of ids knows how many there are, where the file says it."""
     said = metadata.get("edgekit.vocabulary", "")
-    return replace(spec, vocabulary=int(said)) if spec.name in _IDS and said.isdigit() else spec
+    return replace(spec, vocabulary=int(said)) if spec.name in TEXT_INPUTS["ids"] and said.isdigit() else spec
 
 
 def _title(model: Path | bytes) -> str:

@@ -9,6 +9,7 @@ from edgekit import machine
 from edgekit.files import sha256_of
 from edgekit.pipeline.workspace import Workspace, versions
 from edgekit.recipe import BASE
+from edgekit.specs import TEXT_INPUTS
 
 _TASK = "language-modelling"
 _PROMPT = 32  # tokens
@@ -43,5 +44,5 @@ def measure_writing(work: Workspace, names: Sequence[str]) -> dict[str, Any]:
 def _prompt(work: Workspace) -> list[int]:
     """The beginning of the first validation text, at most half of it."""
     arrays = work.data.splits["validation"].arrays
-    ids = next(arrays[name] for name in ("ids", "input_ids") if name in arrays)[0]
+    ids = next(arrays[name] for name in TEXT_INPUTS["ids"] if name in arrays)[0]
     return [int(i) for i in ids[: max(1, min(_PROMPT, len(ids) // 2))]]

@@ -6,10 +6,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from edgekit.runtime.fields import Fields
-from edgekit.specs import TensorSpec
+from edgekit.specs import TEXT_INPUTS, TensorSpec
 
 _RESAMPLES = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
-_ROLES = ("ids", "mask", "positions", "segments")
 _FINISHING = ("softmax", "sigmoid", "none", "regression", "tokens", "image")
 _LONGEST_EDGE = 1 << 16
 _Specs = Mapping[str, TensorSpec]
@@ -118,7 +117,7 @@ def _check_series(fields: Fields, inputs: _Specs) -> None:
 
 
 def _check_text(fields: Fields, inputs: _Specs) -> None:
-    for role in _ROLES:
+    for role in TEXT_INPUTS:
         if fields.raw.get(role) is not None:
             _check_name(fields, role, inputs, 2)
     if fields.raw.get("length") is not None:

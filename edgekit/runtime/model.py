@@ -228,17 +228,15 @@ class Model:
             raise BundleError(
                 f"the model of bundle {self.manifest.name} is for {self.manifest.task}; it writes no text"
             )
-        from edgekit.runtime.writing import Drawing, Memory, write_text
+        from edgekit.runtime.memory import Memory
+        from edgekit.runtime.sampling import Sampling
+        from edgekit.runtime.writing import Request, write_text
 
         return write_text(
             Memory(self.run, self.inputs, self.outputs),
-            cast("TextPreparation", self._preparation),
-            prompt,
+            cast("TextPreparation", self._preparation).tokenizer,
+            Request(prompt, max_tokens, stops, Sampling(temperature, top_k, top_p, seed)),
             longest=self._longest_text(),
-            max_tokens=max_tokens,
-            drawing=Drawing(temperature, top_k, top_p),
-            seed=seed,
-            stops=stops,
             show=show,
         )
 

@@ -15,29 +15,11 @@ from edgekit import __version__
 from edgekit.errors import BundleError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-MODULES = (
-    *("errors", "specs"),
-    *(
-        f"runtime/{name}"
-        for name in (
-            "archive",
-            "zips",
-            "fields",
-            "entries",
-            "manifest",
-            "choose",
-            "seal",
-            "session",
-            "check",
-            "batches",
-        )
-    ),
-    *(
-        f"runtime/{name}"
-        for name in ("answers", "guard", "pictures", "texts", "series", "prepare", "writing", "model", "batcher")
-    ),
-    *(f"runtime/{name}" for name in ("sources", "script")),
-)
+_RUNTIME = """
+    archive zips fields entries manifest choose seal session check batches answers guard pictures tokenizer texts series
+    prepare memory sampling writing model batcher sources script
+"""
+MODULES = ("errors", "specs", *(f"runtime/{name}" for name in _RUNTIME.split()))
 _HEAD = '''"""A bundle's model in one file, made by edgekit {version}; it needs numpy and onnxruntime.
 
     from loader import load

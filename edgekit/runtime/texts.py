@@ -9,18 +9,10 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import BundleError, InputError, MissingPackageError
-from edgekit.specs import Array, Feeds, TensorSpec
+from edgekit.runtime.tokenizer import Tokenizer
+from edgekit.specs import TEXT_INPUTS, Array, Feeds, TensorSpec
 
 MOST_CHARACTERS = 10_000_000
-# What published tokenisers call the id that ends a text, and the one that fills a batch up.
-_ENDS = ("<end>", "<|endoftext|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
-_PADS = ("[PAD]", "<pad>", "<|pad|>")
-_NAMES = {
-    "ids": ("ids", "input_ids"),
-    "mask": ("mask", "attention_mask"),
-    "positions": ("position_ids",),
-    "segments": ("token_type_ids", "segments"),
-}
 
 
 class TextPreparation:
@@ -39,7 +31,7 @@ class TextPreparation:
         self._content, self._specs = tokenizer, {spec.name: spec for spec in inputs}
         self.length = int(entry.get("length") or 0) or None
         self.truncate = bool(entry.get("truncate", False)) if truncate is None else truncate
-        found = {role: entry.get(role) or self._first(names) for role, names in _NAMES.items()}
+        found = {role: entry.get(role) or self._first(names) for role, names in TEXT_INPUTS.items()}
         self._names: dict[str, str] = {role: str(name) for role, name in found.items() if name in self._specs}
         if "ids" not in self._names:
             raise BundleError("the bundle's model of text has no input for ids; the bundle is of another program")
@@ -48,7 +40,7 @@ class TextPreparation:
     def fill(self) -> dict[str, float]:
         """Input -> value behind a text's end; {} without a mask, as nothing would tell the model where that is."""
         names = self._names
-        return {names["ids"]: float(self._pad), names["mask"]: 0.0} if "mask" in names else {}
+        return {names["ids"]: float(self.tokenizer.pad), names["mask"]: 0.0} if "mask" in names else {}
 
     def row(self, given: Any) -> dict[str, Array]:
         """The ids of one text, and its mask where the model takes one.
@@ -63,7 +55,7 @@ class TextPreparation:
             raise InputError("the text is empty; give some words")
         if len(given) > MOST_CHARACTERS:
             raise InputError(f"the text has {len(given):,} characters, and {MOST_CHARACTERS:,} are the most")
-        ids = self._cut(np.array(self.encode(given), dtype=np.int64))
+        ids = self._cut(np.array(self.tokenizer.ids_of(given), dtype=np.int64))
         if not len(ids):
             raise InputError("the tokeniser knows nothing of the text; give other words")
         return self._named({"ids": ids, "mask": np.ones_like(ids)})
@@ -81,54 +73,23 @@ class TextPreparation:
         return {name: array.astype(self._specs[name].dtype) for name, array in named.items()}
 
     @cached_property
-    def _tokenizer(self) -> Any:
+    def tokenizer(self) -> Tokenizer:
+        """The bundle's.
+
+        Raises:
+            BundleError: if it is damaged.
+            MissingPackageError: without tokenizers.
+        """
         try:
             import tokenizers
         except ModuleNotFoundError:
             raise MissingPackageError("texts need tokenizers; install it: pip install tokenizers") from None
         try:
-            found = tokenizers.Tokenizer.from_str(self._content.decode("utf-8"))
+            return Tokenizer(tokenizers.Tokenizer.from_str(self._content.decode("utf-8")))
         except Exception as error:  # the library raises its own bare Exception
             raise BundleError(
                 f"the bundle's tokenizer.json is damaged: {' '.join(str(error).split())[:160]}"
             ) from error
-        found.no_truncation()
-        found.no_padding()
-        found.encode_special_tokens = True  # a text that holds "<end>" does not end there
-        return found
-
-    @cached_property
-    def end(self) -> int | None:
-        """The id that ends a text; None where the tokeniser has none."""
-        return self._id_of(_ENDS)
-
-    @cached_property
-    def ends(self) -> frozenset[int]:
-        """Every id that ends a text: a model for conversations has one for a turn too."""
-        found = (self._id_of([name]) for name in _ENDS)
-        return frozenset(number for number in found if number is not None)
-
-    @cached_property
-    def vocabulary(self) -> int:
-        """How many ids there are: one more than the largest."""
-        return 1 + max(int(number) for number in self._tokenizer.get_vocab(with_added_tokens=True).values())
-
-    def encode(self, text: str) -> list[int]:
-        """The ids of a text, with what the model wants around it."""
-        return list(self._tokenizer.encode_batch_fast([text])[0].ids)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; half a character at the end is left as U+FFFD."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
-
-    @cached_property
-    def _pad(self) -> int:
-        found = self._id_of(_PADS)
-        return found if found is not None else self.end or 0
-
-    def _id_of(self, tokens: Sequence[str]) -> int | None:
-        found = (self._tokenizer.token_to_id(token) for token in tokens)
-        return next((int(number) for number in found if number is not None), None)
 
     def _cut(self, ids: Array) -> Array:
         """The first tokens; a token that ends the text stays its last."""
@@ -139,7 +100,7 @@ class TextPreparation:
                 f"the text has {len(ids):,} tokens, the model takes {self.length:,}; shorten it, or let it be cut: "
                 "truncate=True"
             )
-        if ids[-1] != self.end:
+        if ids[-1] != self.tokenizer.end:
             return ids[: self.length]
         return np.concatenate([ids[: self.length - 1], ids[-1:]])
 

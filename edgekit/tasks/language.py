@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.errors import DataError
-from edgekit.specs import Array, Feeds
+from edgekit.specs import TEXT_INPUTS, Array, Feeds
 from edgekit.tasks.metric import Metric
 from edgekit.tasks.task import Task, TrainingBatch
 
@@ -65,7 +65,7 @@ def _negative_log_likelihood(metric: str, outputs: Sequence[Array], feeds: Feeds
 
 def _ids(feeds: Feeds) -> Array:
     """The ids: by name, or the first input of a model that calls them otherwise."""
-    named = next((feeds[name] for name in ("ids", "input_ids") if name in feeds), None)
+    named = next((feeds[name] for name in TEXT_INPUTS["ids"] if name in feeds), None)
     return named if named is not None else next(iter(feeds.values()))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from edgekit.data.text.learn import train_tokenizer
 from edgekit.data.text.tokenizer import TextTokenizer
-from edgekit.errors import DataError, ModelError
+from edgekit.errors import InputError, ModelError
 from edgekit.generate import Request, Sampling, generate
 from edgekit.specs import Array
 
@@ -98,7 +98,7 @@ def test_an_empty_prompt_begins_behind_the_end_of_another_text(known: TextTokeni
 
 
 def test_a_prompt_that_is_too_long(known: TextTokenizer) -> None:
-    with pytest.raises(DataError) as error:
+    with pytest.raises(InputError) as error:
         generate(Parrot(known, "ab", longest=4), known, Request("abcd"))
     assert str(error.value) == (
         "the prompt has 4 tokens, and the model takes a text of 4 at most with what it writes; shorten the prompt"

@@ -13,11 +13,12 @@ from edgekit.files import check_output
 from edgekit.graph.read import proto_bytes, read_model
 from edgekit.graph.scopes import attribute
 from edgekit.graph.write import write_model
+from edgekit.specs import TEXT_INPUTS
 
 if TYPE_CHECKING:
     import onnx
 
-_IDS = ("ids", "input_ids", "letters")
+_IDS = (*TEXT_INPUTS["ids"], "letters")
 _PASSED = ("Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze")
 _LONGEST = "edgekit.longest"
 

@@ -24,14 +24,13 @@ from edgekit.graph.read import proto_bytes, read_model
 from edgekit.graph.scopes import attribute
 from edgekit.graph.vocabulary import vocabularies
 from edgekit.graph.write import write_model
-from edgekit.specs import Array, Feeds, TensorSpec
+from edgekit.specs import TEXT_INPUTS, Array, Feeds, TensorSpec
 
 if TYPE_CHECKING:
     import onnx
 
     from edgekit.ort import Session
 
-_IDS = ("ids", "input_ids")
 _PASSED = ("Identity", "Cast")
 _TOLERANCE = 1e-4
 _CONFIGS = ("config.json", "generation_config.json")
@@ -105,7 +104,7 @@ def vocabulary_of(model: onnx.ModelProto) -> int:
         CompressError: if there is none in float.
     """
     found = vocabularies(model)
-    rows = next((found[name] for name in _IDS if name in found), 0)
+    rows = next((found[name] for name in TEXT_INPUTS["ids"] if name in found), 0)
     if not rows:
         inputs = ", ".join(v.name for v in model.graph.input)
         raise CompressError(

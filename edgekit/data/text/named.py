@@ -9,7 +9,7 @@ import numpy as np
 
 from edgekit.data.split import Split
 from edgekit.errors import DataError
-from edgekit.specs import Array, Feeds, TensorSpec
+from edgekit.specs import TEXT_INPUTS, Array, Feeds, TensorSpec
 
 _THEIRS = {"ids": "input_ids", "mask": "attention_mask"}
 # What their tasks are called here; the longest name that begins theirs counts ("text-generation-with-past").
@@ -64,7 +64,7 @@ def refuse_longer(split: Split, longest: int | None, model: str) -> Split:
     Raises:
         DataError: if they are.
     """
-    ids = next((split.arrays[name] for name in ("ids", "input_ids") if name in split.arrays), None)
+    ids = next((split.arrays[name] for name in TEXT_INPUTS["ids"] if name in split.arrays), None)
     if longest is not None and ids is not None and ids.ndim == 2 and ids.shape[1] > longest:
         raise DataError(
             f"data {split.name!r} has texts of {ids.shape[1]:,} tokens, and {model} takes {longest:,} at most; set "

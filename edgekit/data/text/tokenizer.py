@@ -1,4 +1,4 @@
-"""Tokenisers: text to ids and back, with the count of characters that each id stands for."""
+"""Tokenisers of data: texts in batches, and the count of characters that each id stands for."""
 
 from __future__ import annotations
 
@@ -15,19 +15,17 @@ import numpy as np
 
 from edgekit.data.pretraining import SpecialTokens
 from edgekit.errors import DataError, MissingPackageError
+from edgekit.runtime.tokenizer import Tokenizer
 from edgekit.specs import Array
 
 FILE = "tokenizer.json"
 END, BEGIN, PAD = "<end>", "<begin>", "<pad>"
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-# What published tokenisers call the id that ends a text, and the one that fills a batch up.
-_ENDS = (END, "<|endoftext|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
-_PADS = ("[PAD]", PAD, "<|pad|>")
 _BEGINS = (BEGIN, "<s>", "<bos>", "[CLS]")
 
 
-class TextTokenizer:
-    """A tokeniser of the tokenizers library.
+class TextTokenizer(Tokenizer):
+    """A tokeniser of a tokenizer.json.
 
     Args:
         content: What its tokenizer.json holds.
@@ -35,60 +33,32 @@ class TextTokenizer:
 
     Raises:
         DataError: if it is no tokenizer.json.
+        MissingPackageError: without tokenizers.
     """
 
     def __init__(self, content: str, name: str = FILE) -> None:
-        self.content = content
+        self.content, library = content, tokenizers_library()
         try:
-            self.raw = tokenizers_library().Tokenizer.from_str(content)
+            super().__init__(library.Tokenizer.from_str(content))
         except Exception as error:  # the library raises its own bare Exception
             reason = " ".join(str(error).split())[:200]
             raise DataError(f"{name} is no tokenizer.json of the tokenizers library: {reason}") from error
-        self.raw.no_truncation()
-        self.raw.no_padding()
-        self.raw.encode_special_tokens = True  # a text that holds "<end>" does not end there
 
     @property
     def sha256(self) -> str:
         """Of the tokenizer.json."""
         return hashlib.sha256(self.content.encode()).hexdigest()
 
-    @property
-    def vocabulary(self) -> int:
-        """How many ids there are: one more than the largest."""
-        return 1 + max(int(number) for number in self.raw.get_vocab(with_added_tokens=True).values())
-
-    @cached_property
-    def end(self) -> int | None:
-        """The id that ends a text; None where the tokeniser has none."""
-        return self._first(_ENDS)
-
-    @cached_property
-    def ends(self) -> frozenset[int]:
-        """Every id that ends a text: a model for conversations has one for a turn too."""
-        found = (self._first([name]) for name in _ENDS)
-        return frozenset(number for number in found if number is not None)
-
     @cached_property
     def begin(self) -> int:
         """The id that a text to write begins behind; the one that ends a text where there is none."""
-        found = self._first(_BEGINS)
-        return found if found is not None else self.end or 0
-
-    @cached_property
-    def pad(self) -> int:
-        """The id that fills a batch up, behind a mask."""
-        found = self._first(_PADS)
+        found = self.first_id(_BEGINS)
         return found if found is not None else self.end or 0
 
     def encode(self, texts: Sequence[str], *, special: bool = False) -> list[Array]:
         """The ids of each text, int64; `special` adds what the model wants around a text, such as [CLS]."""
         encoded = self.raw.encode_batch_fast(list(texts), add_special_tokens=special)
         return [np.array(e.ids, dtype=np.int64) for e in encoded]
-
-    def decode(self, ids: Sequence[int] | Array) -> str:
-        """The text of ids; half a character at the end is left as U+FFFD."""
-        return str(self.raw.decode([int(i) for i in ids], skip_special_tokens=True))
 
     @cached_property
     def characters(self) -> Array:
@@ -124,10 +94,6 @@ class TextTokenizer:
                 "`tokenizer: wordpiece`"
             )
         return SpecialTokens(vocabulary=self.vocabulary, **found)
-
-    def _first(self, names: Sequence[str]) -> int | None:
-        found = (self.raw.token_to_id(name) for name in names)
-        return next((int(number) for number in found if number is not None), None)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgekit.errors import DataError
+from edgekit.errors import InputError
 from edgekit.specs import Array
 
 
@@ -21,7 +21,7 @@ class Sampling:
         seed: Of the random numbers.
 
     Raises:
-        DataError: for a value out of its range.
+        InputError: for a value out of its range.
 
     Source: top-k: Fan et al. 2018, arXiv:1805.04833; top-p: Holtzman et al. 2019, arXiv:1904.09751.
     """
@@ -33,11 +33,11 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
-            raise DataError(f"temperature must be 0 or more, got {self.temperature}; 0 takes the likeliest token")
+            raise InputError(f"temperature must be 0 or more, got {self.temperature}; 0 takes the likeliest token")
         if self.top_k < 0:
-            raise DataError(f"top-k must be 0 (all tokens) or more, got {self.top_k}")
+            raise InputError(f"top-k must be 0 (all tokens) or more, got {self.top_k}")
         if not 0 < self.top_p <= 1:
-            raise DataError(f"top-p must lie above 0 and be at most 1 (all tokens), got {self.top_p}")
+            raise InputError(f"top-p must lie above 0 and be at most 1 (all tokens), got {self.top_p}")
 
     def draw(self, logits: Array, rng: np.random.Generator) -> int:
         """The id of the next token: logits (vocabulary,) -> 0..vocabulary - 1."""

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgekit.errors import DataError
-from edgekit.generate import Sampling
+from edgekit.errors import InputError
+from edgekit.runtime.sampling import Sampling
 
 LOGITS = np.log(np.array([0.1, 0.4, 0.05, 0.25, 0.2]))
 
@@ -53,6 +53,6 @@ def test_draws_follow_the_probabilities() -> None:
     ],
 )
 def test_values_out_of_range(option: str, value: float, message: str) -> None:
-    with pytest.raises(DataError) as error:
+    with pytest.raises(InputError) as error:
         Sampling(**{option: value})  # type: ignore[arg-type]
     assert str(error.value).startswith(message)
