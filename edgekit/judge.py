@@ -166,8 +166,7 @@ class Judge:
     @property
     def _own(self) -> ImagePreprocessing:
         """What the classifier was trained with."""
-        stored = {k: v for k, v in self.model.card.preprocessing.items() if k != "kind"}
-        return ImagePreprocessing(**{**stored, "mean": tuple(stored["mean"]), "std": tuple(stored["std"])})
+        return ImagePreprocessing.of(self.model.card.preprocessing)
 
     def _remembered(self, pictures: Array) -> Array:
         key = sha256(np.ascontiguousarray(pictures).data).digest()

@@ -38,12 +38,6 @@ def preprocessing_of(metadata: Mapping[str, str], inputs: Sequence[TensorSpec]) 
     return _text(told, inputs) if told.get("kind") == "text" else None
 
 
-def picture_preprocessing(entry: Mapping[str, Any]) -> ImagePreprocessing:
-    """The manifest's entry of pictures, as the object that prepares them."""
-    numbers = {k: tuple(entry[k]) for k in ("mean", "std", "resize")}
-    return ImagePreprocessing(**{**{k: v for k, v in entry.items() if k not in ("kind", "input")}, **numbers})
-
-
 def _told(metadata: Mapping[str, str]) -> dict[str, Any]:
     """What the file says of its preprocessing; another tool's entry of the same name says nothing."""
     try:
@@ -55,7 +49,7 @@ def _told(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 def _image(told: Mapping[str, Any], name: str) -> dict[str, Any]:
     """For pictures of 8 bits, whose white is 255: digits were trained on 0..16, and no file holds such pixels."""
-    stored = ImagePreprocessing(**{k: v for k, v in told.items() if k != "kind"})
+    stored = ImagePreprocessing.of(told)
     resize = stored.resize or (stored.height, stored.width)
     scale = 1 / WHITE if stored.scale > 1 / WHITE else stored.scale
     return {**stored.as_dict(), "input": name, "scale": scale, "resize": list(resize), "resample": stored.resample}

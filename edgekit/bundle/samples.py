@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.bundle.models import PackedModel
-from edgekit.bundle.preprocessing import WHITE, picture_preprocessing, task_of
+from edgekit.bundle.preprocessing import WHITE, task_of
 from edgekit.bundle.records import PackOptions
 from edgekit.data import PairTokenizers, Split, TextConfig, load_split, named_for, resolve_source
 from edgekit.data.text.beside import find_tokenizer, find_tokenizers, told_of
@@ -24,6 +24,7 @@ from edgekit.data.text.source import texts_of
 from edgekit.errors import BundleError, EdgekitError
 from edgekit.graph.feeds import generate_feeds, guessed_shapes
 from edgekit.ort import Session
+from edgekit.runtime.image import ImagePreprocessing
 from edgekit.specs import Array, Feeds, TensorSpec
 
 _LONGEST_TEXT = 400  # characters of a sample that a person reads
@@ -131,7 +132,7 @@ def _one(split: Split, index: int, inputs: Sequence[TensorSpec]) -> GoldenSample
 
 def _with_picture(sample: GoldenSample, entry: Mapping[str, Any]) -> GoldenSample:
     """The sample made anew from its pixels in 8 bits, and those pixels; as it is where 8 bits do not hold them."""
-    prepare, name = picture_preprocessing(entry), str(entry["input"])
+    prepare, name = ImagePreprocessing.of(entry), str(entry["input"])
     exact = prepare.inverse(sample.feeds[name])
     pixels = exact.round().clip(0, WHITE).astype(np.uint8)
     if np.abs(pixels - exact).max() > _OFF_BY or exact.shape[1] != prepare.channels or len(exact) != 1:

@@ -20,13 +20,14 @@ import onnx
 
 from edgekit.bundle.layout import Layout
 from edgekit.bundle.models import precision_of
-from edgekit.bundle.preprocessing import classes_of, picture_preprocessing, preprocessing_of, task_of
+from edgekit.bundle.preprocessing import classes_of, preprocessing_of, task_of
 from edgekit.bundle.records import Candidate, PackOptions
 from edgekit.data.text.beside import find_tokenizer, told_of
 from edgekit.data.text.tokenizer import FILE, TextTokenizer
 from edgekit.errors import BundleError
 from edgekit.graph.info import ModelInfo, describe
 from edgekit.graph.read import every_graph, read_model
+from edgekit.runtime.image import RESAMPLING, ImagePreprocessing
 from edgekit.specs import TEXT_INPUTS
 
 NAME = "transformers.js"
@@ -38,7 +39,6 @@ _BESIDE = (
     *("preprocessor_config.json", "chat_template.jinja"),
 )
 _TASKS = ("classification", "masked-language-modelling", "language-modelling", "")
-_RESAMPLING = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}  # Pillow's numbers
 
 
 @contextmanager
@@ -192,7 +192,7 @@ def _image_processor(entry: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         BundleError: for grey pictures, which it always turns into colour.
     """
-    prepare = picture_preprocessing(entry)
+    prepare = ImagePreprocessing.of(entry)
     if prepare.channels != 3:
         raise BundleError(
             "transformers.js gives models colour pictures only, and this one takes grey; leave --layout out"
@@ -203,7 +203,7 @@ def _image_processor(entry: Mapping[str, Any]) -> dict[str, Any]:
         "image_processor_type": "ImageProcessor",
         "do_resize": True,
         "size": shape,
-        "resample": _RESAMPLING[prepare.resample],
+        "resample": RESAMPLING[prepare.resample],
         "do_center_crop": len(size) == 1 or size != (prepare.height, prepare.width),
         "crop_size": {"height": prepare.height, "width": prepare.width},
         "do_rescale": True,

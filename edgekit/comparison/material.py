@@ -103,11 +103,11 @@ def _classes(said: Mapping[str, str], session: Session) -> tuple[str, ...]:
 
 def _preprocessing(said: Mapping[str, str]) -> ImagePreprocessing | None:
     found = _json(said, "edgekit.preprocessing")
-    if not isinstance(found, dict) or found.pop("kind", "") != "image":
+    if not isinstance(found, dict) or found.get("kind") != "image":
         return None
     try:
-        return ImagePreprocessing(**{**found, "mean": tuple(found["mean"]), "std": tuple(found["std"])})
-    except (TypeError, KeyError):  # of another version: the images are shown from their lowest to their highest value
+        return ImagePreprocessing.of(found)
+    except TypeError:  # of another version: the images are shown from their lowest to their highest value
         return None
 
 

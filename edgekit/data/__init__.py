@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgekit.data.dataset import DataSet, DataSource, ImagePreprocessing
+from edgekit.data.dataset import DataSet, DataSource
 from edgekit.data.diabetes import DIABETES
 from edgekit.data.digits import DIGITS
 from edgekit.data.fashion_mnist import FASHION_MNIST
@@ -20,6 +20,7 @@ from edgekit.data.text.source import CORPORA, load_text, text_source
 from edgekit.data.text.tokenizer import PairTokenizers, TextTokenizer
 from edgekit.data.time_series import TIME_SERIES
 from edgekit.errors import DataError, unknown
+from edgekit.runtime.image import ImagePreprocessing
 from edgekit.specs import TensorSpec
 
 _TEXTS = tuple(text_source(corpus.defaults) for corpus in CORPORA.values())

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekit.data.series import SeriesPreprocessing
 from edgekit.data.split import Split
 from edgekit.errors import DataError
+from edgekit.runtime.image import ImagePreprocessing
 from edgekit.specs import Array, TensorSpec
 
 if TYPE_CHECKING:
@@ -22,65 +23,6 @@ if TYPE_CHECKING:
 SPLIT_SEED = 20240229
 # What is cut from each class of a published training split; the rest is trained on.
 _SHARES = {"calibration": 0.1, "validation": 0.15}
-
-
-@dataclass(frozen=True)
-class ImagePreprocessing:
-    """From stored pixels to the model's input: the one object that training, calibration, evaluation and apps use.
-
-    Attributes:
-        height: Of the input, in pixels.
-        width: Of the input, in pixels.
-        channels: 1 for grey, 3 for RGB.
-        scale: Pixels are multiplied by it.
-        mean: One a channel; subtracted after scaling.
-        std: One a channel; divided by at the end.
-        resize: Before that: (shorter edge,) keeps the sides' ratio and cuts the middle out, (height, width) stretches,
-            () is for pictures that have the input's size (see `data.pictures`).
-        resample: How: nearest, bilinear, bicubic, lanczos, box or hamming.
-    """
-
-    height: int
-    width: int
-    channels: int
-    scale: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    resize: tuple[int, ...] = ()
-    resample: str = "bilinear"
-
-    def __call__(self, pixels: Array) -> Array:
-        """Prepare images.
-
-        Args:
-            pixels: Any integer or float type, shape (n, height, width) or (n, height, width, channels).
-
-        Returns:
-            float32 (n, channels, height, width).
-        """
-        shaped = pixels.reshape(len(pixels), self.height, self.width, self.channels).transpose(0, 3, 1, 2)
-        mean = np.asarray(self.mean, np.float32).reshape(1, -1, 1, 1)
-        std = np.asarray(self.std, np.float32).reshape(1, -1, 1, 1)
-        return np.ascontiguousarray((shaped.astype(np.float32) * np.float32(self.scale) - mean) / std)
-
-    def inverse(self, images: Array) -> Array:
-        """The stored pixels of prepared images: float32 (n, channels, height, width), not rounded, axes as they are."""
-        mean = np.asarray(self.mean, np.float32).reshape(1, -1, 1, 1)
-        std = np.asarray(self.std, np.float32).reshape(1, -1, 1, 1)
-        return np.asarray((images * std + mean) / np.float32(self.scale))
-
-    def for_task(self, task: str) -> ImagePreprocessing:
-        """The range of pixels that a task works in: 0..1 to reconstruct, -1..1 to generate, else as it is."""
-        if task == "reconstruction":
-            return replace(self, mean=(0.0,) * self.channels, std=(1.0,) * self.channels)
-        if task == "generation":
-            return replace(self, mean=(0.5,) * self.channels, std=(0.5,) * self.channels)
-        return self
-
-    def as_dict(self) -> dict[str, Any]:
-        """As metadata and manifests hold it."""
-        unused = () if self.resize else ("resize", "resample")
-        return {"kind": "image", **{k: v for k, v in asdict(self).items() if k not in unused}}
 
 
 @dataclass(frozen=True)

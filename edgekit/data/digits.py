@@ -9,8 +9,9 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-from edgekit.data.dataset import DataSet, DataSource, ImagePreprocessing, split_samples
+from edgekit.data.dataset import DataSet, DataSource, split_samples
 from edgekit.errors import DataError, MissingPackageError
+from edgekit.runtime.image import ImagePreprocessing
 from edgekit.specs import TensorSpec
 
 PREPROCESSING = ImagePreprocessing(height=8, width=8, channels=1, scale=1 / 16, mean=(0.3053,), std=(0.376,))

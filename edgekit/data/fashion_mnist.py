@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edgekit.data.dataset import DataSet, DataSource, ImagePreprocessing, split_samples
+from edgekit.data.dataset import DataSet, DataSource, split_samples
 from edgekit.data.split import Split
 from edgekit.errors import DataError
 from edgekit.files import replacing
 from edgekit.progress import note
+from edgekit.runtime.image import ImagePreprocessing
 from edgekit.specs import Array, TensorSpec
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")

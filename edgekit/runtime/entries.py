@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from edgekit.runtime.fields import Fields
+from edgekit.runtime.image import RESAMPLING
 from edgekit.specs import TEXT_INPUTS, TensorSpec
 
-_RESAMPLES = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 _FINISHING = ("softmax", "sigmoid", "none", "regression", "tokens", "image")
 _LONGEST_EDGE = 1 << 16
 _Specs = Mapping[str, TensorSpec]
@@ -96,7 +96,7 @@ def _check_image(fields: Fields, inputs: _Specs) -> None:
             "height", f"gives {channels}x{height}x{width}, and the models take {inputs[fields.text('input')]}"
         )
     fields.number("scale")
-    fields.one_of("resample", _RESAMPLES, "bilinear")
+    fields.one_of("resample", tuple(RESAMPLING), "bilinear")
     _check_planes(fields, channels)
 
 

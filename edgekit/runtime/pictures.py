@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import InputError, MissingPackageError
+from edgekit.runtime.image import RESAMPLING, ImagePreprocessing
 from edgekit.specs import Array
 
 MOST_PIXELS = 64_000_000  # of a picture file; a phone's largest today is 200 million, which no model looks at
@@ -19,36 +19,18 @@ MOST_PICTURE_BYTES = 256 << 20
 # What cameras, phones and screens write. Pillow reads more, by code that few people look at.
 _COMMON, _RARER = ("PNG", "JPEG", "BMP", "GIF", "PPM"), ("WEBP", "TIFF", "AVIF")
 _ORIENTATION = 0x0112  # of EXIF
-_RESAMPLING = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}  # Pillow's numbers
 _GREY = (19595, 38470, 7471)  # ITU-R 601-2 luma in 16 bits, as Pillow has it
 
 
 @dataclass(frozen=True)
-class PicturePreparation:
-    """From a picture to one input.
+class PicturePreparation(ImagePreprocessing):
+    """From a picture of any size to one input.
 
     Attributes:
         input: Name of the input.
-        height: Of the input, in pixels.
-        width: Of the input, in pixels.
-        channels: 1 for grey, 3 for RGB.
-        scale: Pixels are multiplied by it.
-        mean: One a channel; subtracted after scaling.
-        std: One a channel; divided by at the end.
-        resize: (shorter edge,) keeps the sides' ratio and cuts the middle out, (height, width) stretches, () stretches
-            to the input's size.
-        resample: How.
     """
 
-    input: str
-    height: int
-    width: int
-    channels: int
-    scale: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    resize: tuple[int, ...] = ()
-    resample: str = "bilinear"
+    input: str = ""
 
     def row(self, given: Any) -> dict[str, Array]:
         """Prepare a picture.
@@ -66,9 +48,7 @@ class PicturePreparation:
         pixels = self._in_channels(given if isinstance(given, np.ndarray) else read_pixels(given, self.channels))
         if not pixels.shape[:2] == (self.height, self.width) == self._target(*pixels.shape[:2]):
             pixels = self._resized(pixels)
-        shaped = pixels.reshape(self.height, self.width, self.channels).transpose(2, 0, 1)
-        mean, std = (np.asarray(v, np.float32).reshape(-1, 1, 1) for v in (self.mean, self.std))
-        return {self.input: np.ascontiguousarray((shaped.astype(np.float32) * np.float32(self.scale) - mean) / std)}
+        return {self.input: self(pixels[None])[0]}
 
     def _in_channels(self, pixels: Array) -> Array:
         """Pixels (height, width[, 3]) in grey or colour; alpha is dropped."""
@@ -103,13 +83,6 @@ class PicturePreparation:
         if short * long > MOST_PIXELS:
             raise InputError(f"the picture of {width}x{height} pixels is too narrow to be resized; cut it")
         return (long, short) if width <= height else (short, long)
-
-
-def picture_preparation(entry: Mapping[str, Any]) -> PicturePreparation:
-    """The manifest's entry, as what prepares pictures."""
-    kept = {k: v for k, v in entry.items() if k in PicturePreparation.__dataclass_fields__}
-    lists: dict[str, Any] = {k: tuple(v) for k, v in kept.items() if isinstance(v, list)}
-    return PicturePreparation(**{**kept, **lists})
 
 
 def read_pixels(given: Any, channels: int) -> Array:
@@ -209,7 +182,7 @@ def _resample(pixels: Array, height: int, width: int, method: str) -> Array:
         )
     library = import_pillow()
     flat = np.ascontiguousarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
-    return np.asarray(library.fromarray(flat).resize((width, height), library.Resampling(_RESAMPLING[method])))
+    return np.asarray(library.fromarray(flat).resize((width, height), library.Resampling(RESAMPLING[method])))
 
 
 def _middle(pixels: Array, height: int, width: int) -> Array:

@@ -81,9 +81,9 @@ def open_preparation(archive: Archive, manifest: Manifest, truncate: bool | None
     """
     entry = manifest.preprocessing or {"kind": ""}
     if entry["kind"] == "image":
-        from edgekit.runtime.pictures import picture_preparation
+        from edgekit.runtime.pictures import PicturePreparation
 
-        return ArrayPreparation(manifest.inputs, picture_preparation(entry))
+        return ArrayPreparation(manifest.inputs, PicturePreparation.of(entry))
     if entry["kind"] == "series":
         from edgekit.runtime.series import SeriesPreparation
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.data import SOURCES, find_source, load_split
-from edgekit.data.dataset import ImagePreprocessing, split_samples
+from edgekit.data import SOURCES, ImagePreprocessing, find_source, load_split
+from edgekit.data.dataset import split_samples
 from edgekit.data.digits import SIZES, load
 from edgekit.errors import DataError
 

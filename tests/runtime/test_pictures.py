@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from edgekit.data import ImagePreprocessing
-from edgekit.data.pictures import read_picture, resized
 from edgekit.errors import InputError
 from edgekit.runtime import load
 from edgekit.runtime import pictures as ours
-from edgekit.runtime.pictures import picture_preparation
+from edgekit.runtime.pictures import PicturePreparation
+from tests.pillow_reference import read_picture, resized
 from tests.runtime.bundles import IMAGE, manifest, write_bundle
 
 RNG = np.random.default_rng(0)
@@ -38,7 +38,7 @@ def test_a_file_becomes_the_same_bits_as_in_training(tmp_path: Path, size: tuple
     path = tmp_path / "p.png"
     Image.fromarray(pixels).convert("RGB" if mode == "P" else "RGBA").convert(mode).save(path)
     for prepare in preparations():
-        found = picture_preparation({**vars(prepare), "input": "image"})
+        found = PicturePreparation.of({**vars(prepare), "input": "image"})
         wanted = read_picture(path, prepare)[0]
         for given in (path, str(path), path.read_bytes()):
             got = found.row(given)["image"]
@@ -49,7 +49,7 @@ def test_a_file_becomes_the_same_bits_as_in_training(tmp_path: Path, size: tuple
 def test_pixels_become_the_same_bits_as_in_training() -> None:
     for prepare in preparations():
         channels = (3,) if prepare.channels == 3 else ()
-        found = picture_preparation({**vars(prepare), "input": "image"})
+        found = PicturePreparation.of({**vars(prepare), "input": "image"})
         for shape in ((prepare.height, prepare.width), (40, 31)):
             pixels = RNG.integers(0, 256, (*shape, *channels), dtype=np.uint8)
             wanted = prepare(resized(pixels, prepare)[None])[0]
@@ -60,7 +60,7 @@ def test_pixels_become_the_same_bits_as_in_training() -> None:
 def test_stored_pixels_of_any_type_go_in_without_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ours, "import_pillow", lambda: pytest.fail("Pillow was imported"))
     prepare = ImagePreprocessing(8, 8, 1, 0.0625, (0.3053,), (0.376,))
-    found = picture_preparation(IMAGE)
+    found = PicturePreparation.of(IMAGE)
     for dtype in (np.uint8, np.int64, np.float32, np.float64):
         pixels = RNG.integers(0, 17, (8, 8)).astype(dtype)
         np.testing.assert_array_equal(found.row(pixels)["image"], prepare(pixels[None])[0])
@@ -80,7 +80,7 @@ def test_a_photo_is_turned_upright(tmp_path: Path) -> None:
     Image.fromarray(np.rot90(upright)).save(tmp_path / "phone.png", exif=exif)
     np.testing.assert_array_equal(ours.read_pixels(tmp_path / "phone.png", 1), upright)
     prepare = ImagePreprocessing(8, 8, 1, 1 / 255, (0.3,), (0.37,))
-    found = picture_preparation({**vars(prepare), "input": "image"}).row(tmp_path / "phone.png")["image"]
+    found = PicturePreparation.of({**vars(prepare), "input": "image"}).row(tmp_path / "phone.png")["image"]
     np.testing.assert_array_equal(found, read_picture(tmp_path / "phone.png", prepare)[0])
 
 

@@ -14,8 +14,8 @@ import onnx
 from onnx import TensorProto, helper
 from PIL import Image
 
-from edgekit.data.dataset import ImagePreprocessing
-from edgekit.data.pictures import read_picture
+from edgekit.data import ImagePreprocessing
+from tests.pillow_reference import read_picture
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.data.dataset import ImagePreprocessing
+from edgekit.data import ImagePreprocessing
 from tests.conftest import ROOT
 from tests.samples.bundles import Size, write_echo
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.data.dataset import ImagePreprocessing
+from edgekit.data import ImagePreprocessing
 from tests.samples.bundles import Size, write_echo
 from tests.samples.conftest import SAMPLES, Program, run
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.data.dataset import ImagePreprocessing
-from edgekit.data.pictures import read_picture
+from edgekit.data import ImagePreprocessing
+from tests.pillow_reference import read_picture
 from tests.samples.bundles import Size, seal, write_echo
 from tests.samples.conftest import Program, build_c, run
 

@@ -21,11 +21,11 @@ from edgekit.compress.quantize.static import CalibrationConfig, StaticConfig, qu
 from edgekit.compress.quantize.weights import WeightsConfig, quantize_weights
 from edgekit.compress.technique import OnnxStep
 from edgekit.data import ImagePreprocessing, Split
-from edgekit.data.pictures import resized
 from edgekit.load import Description, WeightFile, WeightMapping, parse_inputs, read_weights
 from edgekit.load.foreign import load_family
 from edgekit.ort import Session
 from tests.compress.quantize.nets import snr_db
+from tests.pillow_reference import resized
 
 Cli = Callable[..., Any]
 DAISY = 985  # of ImageNet's classes
@@ -81,8 +81,7 @@ def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def prepared(session: Session, pictures: list[Any]) -> Any:
     """Pictures as the file's own metadata says that they are prepared."""
-    said = {k: v for k, v in json.loads(session.metadata["edgekit.preprocessing"]).items() if k != "kind"}
-    preprocessing = ImagePreprocessing(**{k: tuple(v) if isinstance(v, list) else v for k, v in said.items()})
+    preprocessing = ImagePreprocessing.of(json.loads(session.metadata["edgekit.preprocessing"]))
     return preprocessing(np.stack([resized(p, preprocessing) for p in pictures]))
 
 

@@ -1,36 +1,21 @@
-"""Pictures of any size -> the pixels that preprocessing wants."""
+"""How a picture is prepared, written by itself with Pillow: what the runtime and the samples are held against."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps
 
-from edgekit.data.dataset import ImagePreprocessing
-from edgekit.errors import DataError, MissingPackageError
+from edgekit.data import ImagePreprocessing
+from edgekit.runtime.image import RESAMPLING
 from edgekit.specs import Array
-
-_RESAMPLING = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}  # Pillow's numbers
 
 
 def read_picture(path: Path, preprocessing: ImagePreprocessing) -> Array:
-    """Read a picture file, turn it upright as its EXIF says, and prepare it.
-
-    Returns:
-        float32 (1, channels, height, width).
-
-    Raises:
-        DataError: if it is not there, or no picture.
-        MissingPackageError: without Pillow.
-    """
-    _require_pillow()
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as file:
-            pixels = np.asarray(ImageOps.exif_transpose(file).convert("L" if preprocessing.channels == 1 else "RGB"))
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} is missing or no picture ({' '.join(str(error).split())[:160]})") from error
+    """Read a picture file, turn it upright as its EXIF says, and prepare it: float32 (1, channels, height, width)."""
+    with Image.open(path) as file:
+        pixels = np.asarray(ImageOps.exif_transpose(file).convert("L" if preprocessing.channels == 1 else "RGB"))
     return preprocessing(resized(pixels, preprocessing)[None])
 
 
@@ -45,11 +30,8 @@ def resized(pixels: Array, preprocessing: ImagePreprocessing) -> Array:
     Returns:
         uint8 (preprocessing.height, preprocessing.width[, channels]); borders that the picture does not reach are 0.
     """
-    _require_pillow()
-    from PIL import Image
-
     height, width = _target(pixels.shape[0], pixels.shape[1], preprocessing)
-    resample = Image.Resampling(_RESAMPLING[preprocessing.resample])
+    resample = Image.Resampling(RESAMPLING[preprocessing.resample])
     picture = Image.fromarray(np.ascontiguousarray(pixels)).resize((width, height), resample)
     return _middle(np.asarray(picture), preprocessing.height, preprocessing.width)
 
@@ -67,10 +49,3 @@ def _middle(pixels: Array, height: int, width: int) -> Array:
     padded = np.pad(pixels, [(-(-m // 2), m // 2) for m in missing] + [(0, 0)] * (pixels.ndim - 2))
     top, left = (padded.shape[0] - height) // 2, (padded.shape[1] - width) // 2
     return padded[top : top + height, left : left + width]
-
-
-def _require_pillow() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("PIL") is None:
-        raise MissingPackageError("pictures need Pillow; install it: pip install pillow")
