@@ -12,7 +12,6 @@ from pathlib import Path
 from time import perf_counter, perf_counter_ns
 from typing import Any
 
-from edgekit.bench.archive import archived, unarchived
 from edgekit.bench.device import DeviceMemoryMeter, DeviceMemoryUse
 from edgekit.bench.inputs import BenchInputs, describe_feeds
 from edgekit.bench.question import ask, question_of
@@ -20,6 +19,7 @@ from edgekit.bench.records import BenchRequest, ColdStart, OperatorTime, Placeme
 from edgekit.errors import ProviderError
 from edgekit.machine import peak_rss_bytes
 from edgekit.ort import Execution, Node, Session, SessionOptions, assigned_nodes, find_provider, require_ort
+from edgekit.ort.archive import archived, unarchived
 from edgekit.ort.binding import can_bind, device_memory
 from edgekit.ort.child import answer_parent, limit_memory
 from edgekit.ort.engines import Engine

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edgekit.data.series import check_lengths
 from edgekit.errors import DataError
+from edgekit.runtime.arrays import ARRAY_ERRORS, read_npz
 from edgekit.specs import Array, Feeds, TensorSpec
 
 _STATES = ("hidden", "cell")
@@ -185,38 +185,14 @@ def load_npz(path: Path) -> Split:
     Raises:
         DataError: if it is not there, is no .npz, or holds Python objects.
     """
-    import zipfile
-    import zlib
-
     if not path.is_file():
         raise DataError(f"data {path} is not there; give an .npz or the name of a data set (`edgekit list data`)")
     try:
-        with path.open("rb") as file:  # NumPy leaves a file open whose archive is damaged
-            arrays = _named_arrays(np.load(file, allow_pickle=False))
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        ValueError,
-        TypeError,
-        OSError,
-        EOFError,
-        KeyError,
-        AttributeError,
-    ) as error:
+        arrays = read_npz(path)
+    except ARRAY_ERRORS as error:
         raise DataError(f"data {path} is not a readable .npz of plain arrays: {error}") from error
     scalars = [k for k, v in arrays.items() if v.ndim == 0]
     if scalars:
         raise DataError(f"data {path}: array {scalars[0]!r} is a scalar; axis 0 must count the samples")
     labels = arrays.pop("labels", None)
     return Split(str(path), arrays, labels)
-
-
-def _named_arrays(archive: Any) -> dict[str, Array]:
-    """The members of what np.load gave; ValueError and TypeError say what is wrong with it."""
-    if isinstance(archive, np.ndarray):
-        raise TypeError("it is one array without a name (.npy); save it with np.savez(path, name=array)")
-    arrays = {name: archive[name] for name in archive.files}
-    foreign = [name for name, value in arrays.items() if not isinstance(value, np.ndarray)]
-    if foreign:
-        raise TypeError(f"its member {foreign[0]!r} is no array")
-    return arrays

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import EdgekitError
+from edgekit.ort.archive import archived, unarchived
 from edgekit.ort.child import answer_parent, ask_child, limit_memory
 from edgekit.specs import Feeds
 
@@ -42,13 +42,9 @@ def probe_model(path: Path, feeds: Feeds | None = None, *, timeout_s: float = TI
     Raises:
         ModelError: if it does not load, crashes, hangs, or fails on the feeds given.
     """
-    request: dict[str, Any] = {"model": str(path.resolve())}
-    with tempfile.TemporaryDirectory(prefix="edgekit-probe-") as directory:
-        if feeds is not None and not any(v.dtype.hasobject for v in feeds.values()):
-            archive = Path(directory) / "feeds.npz"
-            named: dict[str, Any] = {f"feed_{i}": v for i, v in enumerate(feeds.values())}
-            np.savez(archive, **named)
-            request |= {"feeds": str(archive), "names": list(feeds)}
+    given = feeds is not None and not any(v.dtype.hasobject for v in feeds.values())
+    with archived(feeds if given else None) as archive:
+        request = {"model": str(path.resolve()), "feeds": archive}
         answer = ask_child("edgekit.graph.probe", request, str(path), timeout_s=timeout_s)
     return Probe(answer["ran"], answer["finite"], answer["reason"])
 
@@ -59,11 +55,8 @@ def _work(request: dict[str, Any]) -> dict[str, Any]:
 
     limit_memory()
     session = Session(Path(request["model"]), threads=1)
-    if "feeds" not in request:
-        return _guess(session)
-    with np.load(request["feeds"], allow_pickle=False) as archive:
-        feeds = {name: archive[f"feed_{i}"] for i, name in enumerate(request["names"])}
-    return _answer(session.run(feeds))
+    feeds = unarchived(request["feeds"])
+    return _guess(session) if feeds is None else _answer(session.run(feeds))
 
 
 def _guess(session: Any) -> dict[str, Any]:

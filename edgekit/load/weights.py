@@ -15,6 +15,7 @@ import numpy as np
 
 from edgekit import progress
 from edgekit.errors import ModelError, unknown
+from edgekit.runtime.arrays import ARRAY_ERRORS, read_npz
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,9 +71,8 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
 
     _check_archive(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: torch.from_numpy(np.ascontiguousarray(archive[name])) for name in archive.files}
-    except (*_DAMAGED, zipfile.BadZipFile) as error:
+        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in read_npz(path).items()}
+    except ARRAY_ERRORS as error:
         raise ModelError(f"{path} is damaged or no .npz of plain arrays ({_brief(error)}); save it again") from error
 
 

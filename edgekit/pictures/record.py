@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 
 from edgekit.errors import DataError
 from edgekit.files import replacing
+from edgekit.runtime.arrays import ARRAY_ERRORS, read_npz
 from edgekit.specs import Array
 
 
@@ -61,17 +60,6 @@ def read_arrays(path: Path) -> dict[str, Array]:
     if not path.is_file():
         raise DataError(f"{path}, from which the pictures are drawn, is not there; {advice}")
     try:
-        # NumPy leaves a file open whose archive is damaged
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        ValueError,
-        TypeError,
-        OSError,
-        EOFError,
-        KeyError,
-        AttributeError,
-    ) as error:
+        return read_npz(path)
+    except ARRAY_ERRORS as error:
         raise DataError(f"{path}, from which the pictures are drawn, is damaged ({error}); {advice}") from error

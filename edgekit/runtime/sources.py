@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +15,7 @@ import numpy as np
 
 from edgekit.errors import InputError
 from edgekit.runtime.answers import Prediction
+from edgekit.runtime.arrays import ARRAY_ERRORS, members_of
 from edgekit.runtime.batches import MOST_ROWS
 from edgekit.runtime.manifest import Manifest
 from edgekit.runtime.model import Model
@@ -164,7 +164,7 @@ def _loaded(name: str, source: Any) -> Array | Mapping[str, Array]:
     try:
         with source.open("rb") if isinstance(source, Path) else source as file:
             return _read_arrays(name, np.load(file, allow_pickle=False))
-    except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile) as error:
+    except ARRAY_ERRORS as error:
         raise InputError(f"{name} holds no arrays that can be read ({' '.join(str(error).split())[:160]})") from error
 
 
@@ -173,7 +173,7 @@ def _read_arrays(name: str, found: Any) -> Array | Mapping[str, Array]:
         return found
     if sum(member.file_size for member in found.zip.infolist()) > MOST_ARRAY_BYTES:
         raise InputError(f"{name} unpacks to more than {MOST_ARRAY_BYTES:,} bytes; split it")
-    return {key: found[key] for key in found.files if key != "labels"}
+    return members_of(found, left_out=("labels",))
 
 
 def _samples(array: Array, manifest: Manifest) -> Sequence[Any]:

@@ -16,7 +16,7 @@ from edgekit.errors import BundleError
 from edgekit.runtime.archive import GET_AGAIN, MANIFEST, Archive, Limits, check_files, check_name, in_one_line
 
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_ZIP_ERRORS = (
+ZIP_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError),
     *(NotImplementedError, RuntimeError, OSError),
 )
@@ -30,7 +30,7 @@ class ZipArchive(Archive):
         packed: The same file, opened.
     """
 
-    errors = _ZIP_ERRORS
+    errors = ZIP_ERRORS
 
     def __init__(self, path: Path, packed: zipfile.ZipFile) -> None:
         super().__init__(path, {i.filename: i.file_size for i in packed.infolist() if not i.is_dir()})
@@ -57,7 +57,7 @@ def open_zip(path: Path, limits: Limits) -> Archive:
     """
     try:
         packed = zipfile.ZipFile(path)
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise BundleError(
             f"{path} is no whole zip file ({in_one_line(error)}); a bundle is a directory or a .zip: {GET_AGAIN}"
         ) from error

@@ -7,13 +7,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from edgekit.bench.archive import unarchived
 from edgekit.bench.inputs import BenchInputs, describe_feeds, fixed_batch, refuse_other_batch
 from edgekit.bench.scenarios.library import make_library
 from edgekit.bench.scenarios.records import LoadPlan, Scenario
 from edgekit.bench.scenarios.system import System
 from edgekit.errors import MissingPackageError, ModelError
 from edgekit.machine import memory_bytes
+from edgekit.ort.archive import unarchived
 from edgekit.ort.child import answer_parent, limit_memory
 from edgekit.ort.execution import Execution
 from edgekit.ort.options import SessionOptions

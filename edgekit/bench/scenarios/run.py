@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import machine
-from edgekit.bench.archive import archived
 from edgekit.bench.engine import engine_of
 from edgekit.bench.inputs import BenchInputs
 from edgekit.bench.noise import Moment, disturbances, look, thread_notes
@@ -20,6 +19,7 @@ from edgekit.bench.scenarios.child import require_loadgen
 from edgekit.bench.scenarios.records import LoadPlan, ScenarioReport, ScenarioResult
 from edgekit.files import make_directory, write_text
 from edgekit.graph.read import size_bytes
+from edgekit.ort.archive import archived
 from edgekit.progress import waiting
 
 _WEEK_S = 7 * 86400.0  # the child watches each run itself; how long LoadGen takes is for its settings to say
