@@ -14,11 +14,10 @@ from importlib import metadata
 from typing import Any
 
 from edgekit import machine, nvidia
-from edgekit.errors import MissingPackageError
+from edgekit.errors import MissingPackageError, brief
 from edgekit.ort import PROVIDERS, require_ort
 from edgekit.ort.libraries import missing_libraries, remedy
 from edgekit.ort.providers import short_name
-from edgekit.ort.session import brief
 from edgekit.ort.trial import try_provider
 
 _PACKAGES = (

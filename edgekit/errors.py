@@ -104,3 +104,8 @@ def unknown(kind: str, got: object, allowed: Iterable[str], *, of: str = "") -> 
     hint = f" did you mean {near[0]!r}?" if near else ""
     whose = f" of {of}" if of else ""
     return f"unknown {kind} {str(got)!r}{whose};{hint} allowed: {', '.join(names)}"
+
+
+def brief(error: BaseException, most: int = 300) -> str:
+    """What an error of another package says, on one line of so many characters; its kind where it says nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 from edgekit import errors
-from edgekit.errors import EdgekitError, ProviderError, unknown
+from edgekit.errors import EdgekitError, ProviderError, brief, unknown
 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
@@ -27,3 +27,9 @@ def test_unknown_without_a_near_name() -> None:
 
 def test_unknown_of_something_that_is_no_text() -> None:
     assert unknown("family", 3, ["mlp"]) == "unknown family '3'; allowed: mlp"
+
+
+def test_errors_of_other_packages_are_told_in_one_short_line() -> None:
+    assert brief(ValueError("one\n  two")) == "one two"
+    assert brief(ValueError("a" * 500)) == "a" * 300
+    assert brief(KeyError(), 5) == "KeyError"

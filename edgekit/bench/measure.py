@@ -14,8 +14,8 @@ import numpy as np
 
 from edgekit.bench.statistics import MIN_ROUNDS
 from edgekit.bench.streams import Run, Streams
-from edgekit.errors import ModelError
-from edgekit.ort.session import brief, interrupt_or
+from edgekit.errors import ModelError, brief
+from edgekit.ort.session import interrupt_or
 from edgekit.specs import Array
 
 _TURN_NS = 10_000_000  # long enough that a tiny model runs as it does alone, short enough for many rounds in a second

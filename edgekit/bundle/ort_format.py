@@ -24,9 +24,8 @@ from edgekit.bundle.golden import Golden, answers_of, store_answers
 from edgekit.bundle.models import PackedModel, variant_entry
 from edgekit.bundle.samples import GoldenSample
 from edgekit.bundle.store import StoredVariant, sealed
-from edgekit.errors import BundleError, ModelError
+from edgekit.errors import BundleError, ModelError, brief
 from edgekit.ort import require_ort
-from edgekit.ort.session import brief
 
 CONFIG = "required_operators.config"
 ENDING = "-ort"

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import ExportError
+from edgekit.errors import ExportError, brief
 from edgekit.export.language_parity import check_language_parity, longest_of
 from edgekit.export.onnx_onnx import parse_fix
 from edgekit.export.torch_onnx import DEFAULT_OPSET, annotate, silence
@@ -19,7 +19,7 @@ from edgekit.files import check_output, replacing, sha256_of
 from edgekit.graph.fix import fix_inputs
 from edgekit.graph.write import accept, save
 from edgekit.load.language import LanguageModel
-from edgekit.load.pretrained import brief, quiet, require_transformers
+from edgekit.load.pretrained import quiet, require_transformers
 from edgekit.load.tokenizer import TOKENIZER, companions, missing_beside, vocabulary_size
 from edgekit.ort import Session, ceiling_of, installed_ceiling
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.errors import ExportError, ModelError
+from edgekit.errors import ExportError, ModelError, brief
 from edgekit.files import replacing
 from edgekit.graph.feeds import generate_feeds
 from edgekit.graph.fix import Value, fix_inputs
@@ -113,7 +113,7 @@ def convert_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     try:
         converted = onnx.version_converter.convert_version(model, opset)
     except (RuntimeError, ValueError, IndexError, onnx.version_converter.ConvertError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = brief(error, 200)
         raise ExportError(f"opset {opset_of(model)} cannot be converted to {opset}: {reason}") from error
     del converted.metadata_props[:]
     converted.metadata_props.extend(model.metadata_props)

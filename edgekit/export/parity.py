@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekit.errors import ExportError, ModelError
+from edgekit.errors import ExportError, ModelError, brief
 from edgekit.graph.feeds import generate_feeds
 from edgekit.ort import Session
 from edgekit.specs import Array, TensorSpec
@@ -143,7 +143,7 @@ def _answers(model: TrainedModel, session: Session, case: Case) -> Iterator[tupl
         ours = model.run(feeds)
     except (RuntimeError, ValueError, IndexError) as error:
         raise ExportError(
-            f"{model.card.family} cannot be run at {case}: {' '.join(str(error).split())[:200]}; where its forward "
+            f"{model.card.family} cannot be run at {case}: {brief(error, 200)}; where its forward "
             "holds a size, take it from the input instead, as in x.reshape(len(x), -1)"
         ) from error
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit import __version__
-from edgekit.errors import ExportError
+from edgekit.errors import ExportError, brief
 from edgekit.export.onnx_onnx import convert_opset, parse_fix
 from edgekit.export.parity import TOLERANCE, Case, Parity, check_parity, example_feeds, symbols
 from edgekit.files import replacing
@@ -110,13 +110,13 @@ def _export(model: TrainedModel, opset: int) -> tuple[onnx.ModelProto, str, str]
     try:
         return _export_dynamo(model, opset), "dynamo", ""
     except Exception as error:  # exporters fail in their own ways, with classes of their own
-        reason = f"the dynamo exporter failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        reason = f"the dynamo exporter failed: {type(error).__name__}: {brief(error, 200)}"
     try:
         return _export_torchscript(model, opset), "torchscript", reason
     except Exception as error:
         raise ExportError(
             f"family {model.card.family!r} does not export at opset {opset}; {reason}; "
-            f"the older exporter: {' '.join(str(error).split())[:200]}"
+            f"the older exporter: {brief(error, 200)}"
         ) from error
 
 

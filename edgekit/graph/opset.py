@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 from onnx import version_converter
 
-from edgekit.errors import CompressError, EdgekitError
+from edgekit.errors import CompressError, EdgekitError, brief
 from edgekit.graph.read import every_node
 from edgekit.graph.scopes import opset_of, set_opset
 
@@ -28,7 +28,7 @@ def raise_opset(model: onnx.ModelProto, minimum: int) -> onnx.ModelProto:
         raised = version_converter.convert_version(model, minimum)
         _check_loads(raised)
     except (EdgekitError, RuntimeError, ValueError, version_converter.ConvertError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = brief(error, 200)
         raise CompressError(
             f"this method needs opset {minimum}, the model has {current} and does not convert ({reason}); export it "
             f"with opset {minimum} or newer"

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, brief
 
 if TYPE_CHECKING:
     from torch import nn
@@ -112,7 +112,7 @@ def _calling(what: str, call: Callable[[], Any]) -> Any:
         raise
     except Exception as error:  # anybody's code, hence any error
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        said = " ".join(str(error).split())[:200]
+        said = brief(error, 200)
         raise ModelError(
             f"{what} failed: {type(error).__name__}: {said} ({Path(frame.filename).name}:{frame.lineno})"
         ) from error

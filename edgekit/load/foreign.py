@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit import progress
 from edgekit.data import DataSet
-from edgekit.errors import ModelError, unknown
+from edgekit.errors import ModelError, brief, unknown
 from edgekit.families import FAMILIES
 from edgekit.load.builder import Builder, users_code
 from edgekit.load.mapping import WeightMapping
@@ -203,7 +203,7 @@ def _built(card: ModelCard) -> nn.Module:
         return card.build()
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise ModelError(
-            f"family {card.family!r} cannot be built for {', '.join(map(str, card.inputs))}: {_brief(error)}"
+            f"family {card.family!r} cannot be built for {', '.join(map(str, card.inputs))}: {brief(error)}"
         ) from error
 
 
@@ -221,7 +221,7 @@ def _checked(model: TrainedModel) -> TrainedModel:
     except Exception as error:  # anybody's code, hence any error
         raise ModelError(
             f"{model.card.family} does not take {', '.join(map(str, model.inputs))}: "
-            f"{type(error).__name__}: {_brief(error)}"
+            f"{type(error).__name__}: {brief(error)}"
         ) from error
     names: tuple[str, ...] = ()
     if isinstance(out, Mapping):
@@ -270,7 +270,3 @@ def values_of(module: nn.Module) -> nn.Module:
 
 def _few(names: tuple[str, ...]) -> str:
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from edgekit import progress
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, brief
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _PATTERNS = (
@@ -70,7 +70,7 @@ def _download(repository: str) -> Path:
             "`hf auth login` if it is private"
         ) from error
     except (HfHubHTTPError, OSError) as error:
-        raise ModelError(_missing(repository, f"the download failed ({_brief(error)})")) from error
+        raise ModelError(_missing(repository, f"the download failed ({brief(error, 160)})")) from error
 
 
 def _require_network(repository: str, endpoint: str) -> None:
@@ -85,7 +85,7 @@ def _require_network(repository: str, endpoint: str) -> None:
     try:
         socket.create_connection((address.hostname or "", port), timeout=_CONNECT_S).close()
     except OSError as error:
-        raise ModelError(_missing(repository, f"{address.hostname} cannot be reached ({_brief(error)})")) from error
+        raise ModelError(_missing(repository, f"{address.hostname} cannot be reached ({brief(error, 160)})")) from error
 
 
 def _missing(repository: str, reason: str) -> str:
@@ -95,7 +95,3 @@ def _missing(repository: str, reason: str) -> str:
         f"model {repository} is no path here and not in the cache {cache}, and {reason}; where there is a network run "
         f"`hf download {repository} --local-dir {name}`, then export that directory"
     )
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, brief
 from edgekit.load.pretrained import (
     LOADING_ERRORS,
-    brief,
     load_config,
     load_module,
     quiet,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit import progress
-from edgekit.errors import MissingPackageError, ModelError
+from edgekit.errors import MissingPackageError, ModelError, brief
 from edgekit.load.weights import read_weights
 
 if TYPE_CHECKING:
@@ -184,11 +184,6 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.set_verbosity(level)
-
-
-def brief(error: Exception) -> str:
-    """What an exception says, in one short line."""
-    return " ".join(str(error).split())[:300]
 
 
 def _version() -> str:

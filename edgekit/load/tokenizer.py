@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import progress
-from edgekit.errors import ModelError, OutputError
+from edgekit.errors import ModelError, OutputError, brief
 from edgekit.files import sha256_of
 from edgekit.load.language import GGUF, LanguageModel
-from edgekit.load.pretrained import CONFIG, LOADING_ERRORS, brief, quiet
+from edgekit.load.pretrained import CONFIG, LOADING_ERRORS, quiet
 
 TOKENIZER = "tokenizer.json"
 _TOKENIZER_FILES = (

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit import progress
-from edgekit.errors import ModelError, unknown
+from edgekit.errors import ModelError, brief, unknown
 from edgekit.runtime.arrays import ARRAY_ERRORS, read_npz
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
     try:
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in read_npz(path).items()}
     except ARRAY_ERRORS as error:
-        raise ModelError(f"{path} is damaged or no .npz of plain arrays ({_brief(error)}); save it again") from error
+        raise ModelError(
+            f"{path} is damaged or no .npz of plain arrays ({brief(error, 160)}); save it again"
+        ) from error
 
 
 def _head(path: Path) -> bytes:
@@ -108,7 +110,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return dict(load_file(path))
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{path} is damaged ({_brief(error)}); copy or download it again") from error
+        raise ModelError(f"{path} is damaged ({brief(error, 160)}); copy or download it again") from error
 
 
 def _read_torch(path: Path, head: bytes) -> Any:
@@ -151,7 +153,7 @@ def _check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise ModelError(f"{path} is cut short or damaged ({_brief(error)}); copy or download it again") from error
+        raise ModelError(f"{path} is cut short or damaged ({brief(error, 160)}); copy or download it again") from error
     if any(m.compress_type != zipfile.ZIP_STORED for m in members):
         raise ModelError(f"{path} is compressed, which torch never writes; unpack it and save it again: {_SAFE}")
     if sum(m.file_size for m in members) > path.stat().st_size:
@@ -198,7 +200,3 @@ def _kind(content: Any) -> str:
     if isinstance(content, Mapping):
         return f"a mapping of {', '.join(map(str, list(content)[:5])) or 'nothing'}"
     return f"a {type(content).__name__}"
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]

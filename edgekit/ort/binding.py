@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, brief
 from edgekit.ort.providers import find_provider
 from edgekit.ort.runtime import require_ort
-from edgekit.ort.session import Session, brief, interrupt_or
+from edgekit.ort.session import Session, interrupt_or
 from edgekit.specs import Array, Feeds, TensorSpec
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import interrupt
-from edgekit.errors import ModelError, ProviderError
+from edgekit.errors import ModelError, ProviderError, brief
 from edgekit.machine import available_cores
 from edgekit.ort.execution import RECORD_PLACEMENT, Execution, assigned_nodes, check_device
 from edgekit.ort.libraries import preload_libraries, why_not_loaded
@@ -216,11 +216,6 @@ def interrupt_or(error: Exception) -> None:
     """Raise KeyboardInterrupt if `error` comes from a run that the user stopped."""
     if interrupt.requested():
         raise KeyboardInterrupt from error
-
-
-def brief(error: Exception, limit: int = 300) -> str:
-    """An error's text as one line."""
-    return " ".join(str(error).split())[:limit] or type(error).__name__
 
 
 def _spec(argument: Any) -> TensorSpec:

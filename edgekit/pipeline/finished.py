@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from edgekit.bundle.records import Candidate, PackOptions
 from edgekit.data import TextConfig
-from edgekit.errors import BundleError, unknown
+from edgekit.errors import BundleError, brief, unknown
 from edgekit.files import sha256_of
 from edgekit.pipeline.results import SCHEMA_VERSION
 from edgekit.recipe import BASE
@@ -52,7 +52,7 @@ def _read(directory: Path) -> dict[str, Any]:
     try:
         results = json.loads(place.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise BundleError(f"{place} is damaged ({' '.join(str(error).split())[:120]}); run the recipe again") from error
+        raise BundleError(f"{place} is damaged ({brief(error, 120)}); run the recipe again") from error
     if not isinstance(results, dict) or results.get("schema_version") != SCHEMA_VERSION:
         raise BundleError(f"{place} is of another edgekit; run the recipe again, finished steps are reused")
     return results

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from edgekit.errors import BundleError
+from edgekit.errors import BundleError, brief
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 _BLOCK = 1 << 20
@@ -103,7 +103,7 @@ class Archive:
                     yield block
         except self.errors as error:
             raise BundleError(
-                f"bundle {self.path}: {name} cannot be read ({in_one_line(error)}); {GET_AGAIN}"
+                f"bundle {self.path}: {name} cannot be read ({brief(error, 160)}); {GET_AGAIN}"
             ) from error
 
 
@@ -290,8 +290,3 @@ def extract_files(archive: Archive, files: Mapping[str, FileEntry], target: Path
                 out.write(block)
         written.append(place)
     return written
-
-
-def in_one_line(error: BaseException) -> str:
-    """An error's text, shortened."""
-    return " ".join(str(error).split())[:160] or type(error).__name__

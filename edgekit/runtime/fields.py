@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from edgekit.errors import BundleError
+from edgekit.errors import BundleError, brief
 
 T = TypeVar("T")
 _REQUIRED: Any = object()
@@ -125,7 +125,7 @@ def read_json(content: bytes, file: str) -> Any:
     try:
         return json.loads(content.decode("utf-8"), object_pairs_hook=_single, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = brief(error, 160)
         raise BundleError(f"{file} is no JSON that edgekit writes ({reason}); the bundle is damaged") from error
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from edgekit.errors import BundleError, InputError
+from edgekit.errors import BundleError, InputError, brief
 from edgekit.runtime.answers import Prediction, answer_row
 from edgekit.runtime.archive import MANIFEST, open_archive, read_file
 from edgekit.runtime.batches import cut_batches, row_of
@@ -290,4 +290,4 @@ class Model:
             check_arrays(feeds, self.inputs)
         except InputError as wrong:
             return wrong
-        return BundleError(f"the model of bundle {self.manifest.name} failed: {' '.join(str(error).split())[:300]}")
+        return BundleError(f"the model of bundle {self.manifest.name} failed: {brief(error)}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.errors import InputError, MissingPackageError
+from edgekit.errors import InputError, MissingPackageError, brief
 from edgekit.runtime.image import RESAMPLING, ImagePreprocessing
 from edgekit.specs import Array
 
@@ -110,7 +110,7 @@ def read_pixels(given: Any, channels: int) -> Array:
     except FileNotFoundError:
         raise InputError(f"{name} is not there") from None
     except Exception as error:  # Pillow raises what its decoders raise, down to struct.error
-        raise InputError(f"{name} is no picture that can be read ({' '.join(str(error).split())[:160]})") from error
+        raise InputError(f"{name} is no picture that can be read ({brief(error, 160)})") from error
 
 
 def import_pillow() -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import BundleError, ProviderError
+from edgekit.errors import BundleError, ProviderError, brief
 from edgekit.runtime.archive import Archive, DirectoryArchive, check_file, extract_files, read_checked
 from edgekit.runtime.choose import (
     Candidate,
@@ -80,7 +80,7 @@ def _try(
         try:
             session = import_ort().InferenceSession(content, options, providers=_chain(candidate), enable_fallback=0)
         except Exception as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = brief(error)
             if short_provider(candidate.provider) == "cpu":
                 raise BundleError(f"ONNX Runtime cannot load variant {variant.name}: {reason}") from error
             return None, reason

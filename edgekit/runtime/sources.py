@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.errors import InputError
+from edgekit.errors import InputError, brief
 from edgekit.runtime.answers import Prediction
 from edgekit.runtime.arrays import ARRAY_ERRORS, members_of
 from edgekit.runtime.batches import MOST_ROWS
@@ -165,7 +165,7 @@ def _loaded(name: str, source: Any) -> Array | Mapping[str, Array]:
         with source.open("rb") if isinstance(source, Path) else source as file:
             return _read_arrays(name, np.load(file, allow_pickle=False))
     except ARRAY_ERRORS as error:
-        raise InputError(f"{name} holds no arrays that can be read ({' '.join(str(error).split())[:160]})") from error
+        raise InputError(f"{name} holds no arrays that can be read ({brief(error, 160)})") from error
 
 
 def _read_arrays(name: str, found: Any) -> Array | Mapping[str, Array]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.errors import BundleError, InputError, MissingPackageError
+from edgekit.errors import BundleError, InputError, MissingPackageError, brief
 from edgekit.runtime.tokenizer import Tokenizer
 from edgekit.specs import TEXT_INPUTS, Array, Feeds, TensorSpec
 
@@ -87,9 +87,7 @@ class TextPreparation:
         try:
             return Tokenizer(tokenizers.Tokenizer.from_str(self._content.decode("utf-8")))
         except Exception as error:  # the library raises its own bare Exception
-            raise BundleError(
-                f"the bundle's tokenizer.json is damaged: {' '.join(str(error).split())[:160]}"
-            ) from error
+            raise BundleError(f"the bundle's tokenizer.json is damaged: {brief(error, 160)}") from error
 
     def _cut(self, ids: Array) -> Array:
         """The first tokens; a token that ends the text stays its last."""

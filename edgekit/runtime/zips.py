@@ -12,8 +12,8 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-from edgekit.errors import BundleError
-from edgekit.runtime.archive import GET_AGAIN, MANIFEST, Archive, Limits, check_files, check_name, in_one_line
+from edgekit.errors import BundleError, brief
+from edgekit.runtime.archive import GET_AGAIN, MANIFEST, Archive, Limits, check_files, check_name
 
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ZIP_ERRORS = (
@@ -59,7 +59,7 @@ def open_zip(path: Path, limits: Limits) -> Archive:
         packed = zipfile.ZipFile(path)
     except ZIP_ERRORS as error:
         raise BundleError(
-            f"{path} is no whole zip file ({in_one_line(error)}); a bundle is a directory or a .zip: {GET_AGAIN}"
+            f"{path} is no whole zip file ({brief(error, 160)}); a bundle is a directory or a .zip: {GET_AGAIN}"
         ) from error
     try:
         _check_members(path, packed.infolist(), limits)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit import __version__
-from edgekit.errors import MissingPackageError, ModelError, unknown
+from edgekit.errors import MissingPackageError, ModelError, brief, unknown
 from edgekit.families import FAMILIES
 from edgekit.files import replacing, sha256_of, write_json
 from edgekit.specs import Array, Feeds, TensorSpec
@@ -203,4 +203,4 @@ def _load_weights(module: nn.Module, path: Path) -> None:
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
-        raise ModelError(f"{path} does not fit its {CONFIG}: {' '.join(str(error).split())[:300]}") from error
+        raise ModelError(f"{path} does not fit its {CONFIG}: {brief(error)}") from error

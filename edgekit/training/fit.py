@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit import progress
 from edgekit.data import DataSet
 from edgekit.data.text.beside import keep_tokenizer
-from edgekit.errors import DivergenceError, ModelError, TrainingError
+from edgekit.errors import DivergenceError, ModelError, TrainingError, brief
 from edgekit.families import FAMILIES
 from edgekit.files import digest, make_directory, output_errors, sha256_of
 from edgekit.machine import package_versions
@@ -33,7 +33,7 @@ from edgekit.training.config import TrainConfig
 from edgekit.training.extras import NOTHING, Extras
 from edgekit.training.processes import end_helpers, team
 from edgekit.training.start import freeze, start_key, starting_module
-from edgekit.training.trainer import brief, callbacks_for, last_checkpoint, quiet_lightning
+from edgekit.training.trainer import callbacks_for, last_checkpoint, quiet_lightning
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from edgekit import progress
-from edgekit.errors import DivergenceError, EdgekitError, TrainingError
+from edgekit.errors import DivergenceError, EdgekitError, TrainingError, brief
 from edgekit.files import locked, make_directory
 from edgekit.training.config import TrainConfig
 
@@ -110,7 +110,7 @@ def _leading(said: Path) -> Iterator[None]:
         raise
     except Exception as error:
         raise _told_by_helpers(said) or TrainingError(
-            f"training in several processes failed: {' '.join(str(error).split())[:300]}"
+            f"training in several processes failed: {brief(error)}"
         ) from error
     finally:
         os.environ.clear()
@@ -146,7 +146,7 @@ def _leave_word(error: Exception) -> None:
     content = {
         "ours": isinstance(error, EdgekitError),
         "diverged": isinstance(error, DivergenceError),
-        "message": " ".join(str(error).split())[:1000],
+        "message": brief(error, 1000),
     }
     path = Path(os.environ[_SAID]) / f"{os.getpid()}.json"
     if path.parent.is_dir():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit import progress
+from edgekit.errors import brief
 from edgekit.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -64,8 +65,3 @@ def quiet_lightning() -> Iterator[None]:
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
-
-
-def brief(error: Exception) -> str:
-    """A foreign error on one line."""
-    return " ".join(str(error).split())[:300]

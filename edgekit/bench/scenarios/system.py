@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, NoReturn
 
 from edgekit.bench.measure import warm_up
 from edgekit.bench.scenarios.library import Library
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, brief
 from edgekit.ort.child import give_up
-from edgekit.ort.session import Session, brief
+from edgekit.ort.session import Session
 from edgekit.specs import Feeds
 
 _WARM_UP_S = 1.0

@@ -19,7 +19,7 @@ import numpy as np
 from edgekit.compress.prune.attention import find_attentions
 from edgekit.compress.prune.recurrent import recurrent_groups, recurrent_network
 from edgekit.compress.prune.slots import Group, Slot, remove
-from edgekit.errors import CompressError, MissingPackageError
+from edgekit.errors import CompressError, MissingPackageError, brief
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -133,7 +133,7 @@ def _traced(module: nn.Module, sample: Sequence[Tensor]) -> Any:
             graph = pruning.DependencyGraph().build_dependency(module, tuple(sample), verbose=False)
             _map_shuffles(graph)
     except Exception as error:  # tracing anybody's module fails in any way
-        said = " ".join(str(error).split())[:200]
+        said = brief(error, 200)
         raise CompressError(
             f"the dependency graph cannot follow {type(module).__name__}: {type(error).__name__}: {said}; prune the "
             "exported file instead, or use `prune: magnitude`"
@@ -251,7 +251,7 @@ def _objection(module: nn.Module, group: Group, sample: Sequence[Tensor], shapes
         remove(tried, [(group, np.zeros(1, np.int64))])
         same = _shapes(tried, sample) == shapes
     except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
-        return f"without one of them the model does not run: {' '.join(str(error).split())[:120]}"
+        return f"without one of them the model does not run: {brief(error, 120)}"
     return "" if same else "without one of them the outputs have other shapes"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from edgekit.data.text.config import TextConfig
-from edgekit.errors import DataError, unknown
+from edgekit.errors import DataError, brief, unknown
 
 
 def parse_text(argument: str) -> TextConfig:
@@ -20,7 +20,7 @@ def parse_text(argument: str) -> TextConfig:
     try:
         found = YAML(typ="safe", pure=True).load(argument)
     except YAMLError as error:
-        raise DataError(f"data {argument!r} is no mapping in YAML: {' '.join(str(error).split())[:120]}") from error
+        raise DataError(f"data {argument!r} is no mapping in YAML: {brief(error, 120)}") from error
     if not isinstance(found, dict):
         raise DataError(f"data {argument!r} is no mapping; write it as {{file: mails.csv, text: body, label: kind}}")
     for key in found:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.data.pretraining import SpecialTokens
-from edgekit.errors import DataError, MissingPackageError
+from edgekit.errors import DataError, MissingPackageError, brief
 from edgekit.runtime.tokenizer import Tokenizer
 from edgekit.specs import Array
 
@@ -41,7 +41,7 @@ class TextTokenizer(Tokenizer):
         try:
             super().__init__(library.Tokenizer.from_str(content))
         except Exception as error:  # the library raises its own bare Exception
-            reason = " ".join(str(error).split())[:200]
+            reason = brief(error, 200)
             raise DataError(f"{name} is no tokenizer.json of the tokenizers library: {reason}") from error
 
     @property
