@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgekit.cli import bench_output as output
-from edgekit.cli import placement, tuning
-from edgekit.cli import scenario as loadgen
-from edgekit.cli.command import command, refuse_beside
+from edgekit.cli import placement, scenario, tuning
+from edgekit.cli.command import command, flat, refuse_beside
 
 if TYPE_CHECKING:
     from edgekit.bench import BenchReport, BenchRequest
+    from edgekit.bench.kept import KeptReport
+    from edgekit.report.benchmark import Findings
 
 
 def register(app: typer.Typer) -> None:
@@ -34,68 +35,27 @@ def bench(
         float | None, typer.Option(help="Measuring time of each row, 2 by default; of a scenario, 10.")
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds after which a start or a run counts as hung.")] = 600.0,
-    device: placement.Device = None,
-    allow_fallback: placement.AllowFallback = False,
-    strict_placement: placement.StrictPlacement = False,
-    io_binding: placement.IoBinding = None,
-    trt_profile: placement.TrtProfile = None,
-    scenario: loadgen.Name = None,
-    min_queries: loadgen.MinQueries = None,
-    target_qps: loadgen.TargetQps = None,
-    latency_bound_ms: loadgen.LatencyBound = None,
-    samples_per_query: loadgen.SamplesPerQuery = None,
-    mlperf: loadgen.Mlperf = False,
-    logs: loadgen.Logs = None,
-    tune: tuning.Tune = False,
-    objective: tuning.Goal = None,
-    tune_seconds: tuning.Seconds = None,
-    out: tuning.Out = None,
-    session_options: tuning.Options = None,
-    compare: output.Compare = False,
-    require: output.Require = None,
-    against: output.Against = None,
-    tolerance: output.Tolerance = None,
-    csv: output.Csv = None,
-    markdown: output.Markdown = None,
-    html: output.Html = None,
-    samples: output.SampleFile = None,
-    with_samples: output.WithSamples = False,
-    profile: output.Profile = None,
-    top: output.Top = None,
+    *,
+    where: placement.Placement,
+    load: scenario.Scenarios,
+    session: tuning.Tuning,
+    comparing: output.Comparing,
+    files: output.OutputFiles,
 ) -> None:
     """Measure latency with intervals, cold start, memory, and where every node ran."""
-    tuning.check_flags(tune, objective=objective, tune_seconds=tune_seconds, out=out)
-    if tune:
-        refuse_beside("--tune", bench, locals(), tuning.UNDERSTOOD)
-    if scenario is not None:
-        refuse_beside("--scenario", bench, locals(), loadgen.UNDERSTOOD)
-    plan = loadgen.plan_of(
-        scenario,
-        mlperf=mlperf,
-        min_seconds=min_seconds,
-        min_queries=min_queries,
-        streams=streams,
-        logs=logs,
-        target_qps=target_qps,
-        latency_bound_ms=latency_bound_ms,
-        samples_per_query=samples_per_query,
-    )
-    where = placement.placement_of(
-        device=device,
-        allow_fallback=allow_fallback,
-        strict_placement=strict_placement,
-        io_binding=io_binding,
-        ranges=trt_profile or [],
-    )
-    from edgekit.bench import BenchRequest, changes_since, compare_rows, read_report
+    given = flat(locals())
+    session.check()
+    if session.tune:
+        refuse_beside("--tune", bench, given, tuning.UNDERSTOOD)
+    if load.scenario is not None:
+        refuse_beside("--scenario", bench, given, scenario.UNDERSTOOD)
+    plan, placed = load.plan(min_seconds, streams or ()), where.asked()
+    from edgekit.bench import BenchRequest, read_report
     from edgekit.data import load_split
-    from edgekit.report.benchmark import Findings
 
-    compare = compare or require is not None
-    files = output.OutputFiles(csv, markdown, html, samples, profile)
-    files.check([*models, *filter(None, [against, Path(data) if data else None])])
-    kept = read_report(against) if against else None
-    if compare:
+    files.check([*models, *filter(None, [comparing.against, Path(data) if data else None])])
+    kept = read_report(comparing.against) if comparing.against else None
+    if comparing.wanted:
         _require_comparable(models)
     request = BenchRequest(
         providers=tuple(provider or ["cpu"]),
@@ -107,24 +67,32 @@ def bench(
         feeds=dict(load_split(data, "test").arrays) if data else None,
         min_seconds=BenchRequest.min_seconds if min_seconds is None else min_seconds,
         timeout_s=timeout,
-        keep_trace=profile is not None,
-        compare=compare,
-        **where,
-        tuned=tuning.read_options(session_options, models, provider or ["cpu"]),
+        keep_trace=files.profile is not None,
+        compare=comparing.wanted,
+        **placed,
+        tuned=tuning.read_options(session.session_options, models, provider or ["cpu"]),
     )
-    if tune:
-        return tuning.bench_tune(models, request, objective, tune_seconds, out)
+    if session.tune:
+        return tuning.bench_tune(models, request, session)
     if plan is not None:
-        return loadgen.bench_scenario(models, request, plan, logs)
-    report = _measured(models, request)
-    findings = Findings(
+        return scenario.bench_scenario(models, request, plan, load.logs)
+    found = _findings(_measured(models, request), kept, comparing, files)
+    output.answer(found, files, comparing.require)
+
+
+def _findings(
+    report: BenchReport, kept: KeptReport | None, comparing: output.Comparing, files: output.OutputFiles
+) -> Findings:
+    from edgekit.bench import changes_since, compare_rows
+    from edgekit.report.benchmark import Findings
+
+    return Findings(
         report,
-        comparisons=compare_rows(report) if compare else (),
-        changes=changes_since(kept, report, tolerance) if kept else None,
+        comparisons=compare_rows(report) if comparing.wanted else (),
+        changes=changes_since(kept, report, comparing.tolerance) if kept else None,
         command=output.typed_command(),
-        top=output.shown_operators(top, profile),
+        top=files.operators,
     )
-    output.answer(findings, files, with_samples=with_samples, require=require)
 
 
 def _measured(models: list[Path], request: BenchRequest) -> BenchReport:

@@ -29,50 +29,65 @@ class Requirement(StrEnum):
     NOT_SLOWER = "not-slower"
 
 
-Compare = Annotated[
-    bool,
-    typer.Option("--compare", help="Say how much faster each model is than the first.", rich_help_panel=_COMPARING),
-]
-Require = Annotated[
-    Requirement | None,
-    typer.Option(help="Compare, and exit 3 unless every comparison says so.", rich_help_panel=_COMPARING),
-]
-Against = Annotated[
-    Path | None,
-    typer.Option(help="An older report of --samples or --json; exit 3 if a row is slower.", rich_help_panel=_COMPARING),
-]
-Tolerance = Annotated[
-    float | None,
-    typer.Option(
-        min=0, help="With --against: share that is no change yet; 0.05 by default.", rich_help_panel=_COMPARING
-    ),
-]
-Csv = Annotated[Path | None, typer.Option(help="Write the rows as CSV.", rich_help_panel=_FILES)]
-Markdown = Annotated[Path | None, typer.Option(help="Write the tables as Markdown.", rich_help_panel=_FILES)]
-Html = Annotated[Path | None, typer.Option(help="Write tables and plots as one page.", rich_help_panel=_FILES)]
-SampleFile = Annotated[
-    Path | None, typer.Option("--samples", help="Keep every run, in a .json or an .npz.", rich_help_panel=_FILES)
-]
-WithSamples = Annotated[bool, typer.Option("--with-samples", help="Every run in --json too.", rich_help_panel=_FILES)]
-Profile = Annotated[
-    Path | None,
-    typer.Option(help="Write ONNX Runtime's trace of some runs, for chrome://tracing.", rich_help_panel=_FILES),
-]
-Top = Annotated[
-    int | None,
-    typer.Option(min=0, help="Show so many of each model's slowest operators.", rich_help_panel=_FILES),
-]
+@dataclass(frozen=True)
+class Comparing:
+    """The flags of what the models are compared with."""
+
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Say how much faster each model is than the first.", rich_help_panel=_COMPARING),
+    ] = False
+    require: Annotated[
+        Requirement | None,
+        typer.Option(help="Compare, and exit 3 unless every comparison says so.", rich_help_panel=_COMPARING),
+    ] = None
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="An older report of --samples or --json; exit 3 if a row is slower.", rich_help_panel=_COMPARING
+        ),
+    ] = None
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="With --against: share that is no change yet; 0.05 by default.", rich_help_panel=_COMPARING
+        ),
+    ] = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the models are compared with each other."""
+        return self.compare or self.require is not None
 
 
 @dataclass(frozen=True)
 class OutputFiles:
-    """The files that were asked for; None for those that were not."""
+    """The flags of files, None for those that were not asked for, and of what is told."""
 
-    csv: Path | None = None
-    markdown: Path | None = None
-    html: Path | None = None
-    samples: Path | None = None
-    profile: Path | None = None
+    csv: Annotated[Path | None, typer.Option(help="Write the rows as CSV.", rich_help_panel=_FILES)] = None
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.", rich_help_panel=_FILES)] = None
+    html: Annotated[Path | None, typer.Option(help="Write tables and plots as one page.", rich_help_panel=_FILES)] = (
+        None
+    )
+    samples: Annotated[
+        Path | None, typer.Option("--samples", help="Keep every run, in a .json or an .npz.", rich_help_panel=_FILES)
+    ] = None
+    with_samples: Annotated[
+        bool, typer.Option("--with-samples", help="Every run in --json too.", rich_help_panel=_FILES)
+    ] = False
+    profile: Annotated[
+        Path | None,
+        typer.Option(help="Write ONNX Runtime's trace of some runs, for chrome://tracing.", rich_help_panel=_FILES),
+    ] = None
+    top: Annotated[
+        int | None,
+        typer.Option(min=0, help="Show so many of each model's slowest operators.", rich_help_panel=_FILES),
+    ] = None
+
+    @property
+    def operators(self) -> int:
+        """How many operators the table shows: some where a profile was asked for, none else."""
+        return self.top if self.top is not None else _TOP_OF_A_PROFILE if self.profile else 0
 
     def check(self, inputs: Sequence[Path]) -> None:
         """Refuse, before anything is measured, what could not be written after it.
@@ -83,7 +98,8 @@ class OutputFiles:
         from edgekit.errors import OutputError
         from edgekit.files import check_output
 
-        named = [path for path in vars(self).values() if path is not None]
+        files = (self.csv, self.markdown, self.html, self.samples, self.profile)
+        named = [path for path in files if path is not None]
         for number, path in enumerate(named):
             check_output(path, *inputs)
             if path.resolve() in [other.resolve() for other in named[:number]]:
@@ -108,17 +124,12 @@ class OutputFiles:
                 note(f"wrote {path}")
 
 
-def shown_operators(top: int | None, profile: Path | None) -> int:
-    """How many operators the table shows: some where a profile was asked for, none else."""
-    return top if top is not None else _TOP_OF_A_PROFILE if profile else 0
-
-
 def typed_command() -> str:
     """The command as it was typed, ready to be pasted into a shell."""
     return shlex.join(["edgekit", *sys.argv[1:]])
 
 
-def answer(findings: Findings, files: OutputFiles, *, with_samples: bool, require: Requirement | None) -> None:
+def answer(findings: Findings, files: OutputFiles, require: Requirement | None) -> None:
     """Write the files, tell the rows, and end as they ask for.
 
     Raises:
@@ -128,7 +139,7 @@ def answer(findings: Findings, files: OutputFiles, *, with_samples: bool, requir
 
     if findings.report.rows:
         files.write(findings)
-        emit(findings.as_dict(samples=with_samples), lambda: bench_tables(findings))
+        emit(findings.as_dict(samples=files.with_samples), lambda: bench_tables(findings))
     if not findings.report.complete:
         measured = findings.report.rows
         told = "the rows above are what was measured until then" if measured else "nothing had been measured yet"

@@ -6,7 +6,8 @@ import functools
 import inspect
 import json
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, get_type_hints
 
 import typer
@@ -29,25 +30,49 @@ _json = False
 
 
 def command(app: typer.Typer, name: str | None = None) -> Callable[[F], F]:
-    """Register a function as a command, with the common options and the treatment of errors added."""
+    """Register a function as a command, with the common options and the treatment of errors added.
+
+    A parameter that is a dataclass stands for its fields: each is an option, and the function gets the record.
+    """
 
     def register(body: F) -> F:
-        @functools.wraps(body)
-        def wrapped(*args: Any, as_json: bool = False, quiet: bool = False, debug: bool = False, **options: Any) -> Any:
-            return _guarded(functools.partial(body, *args, **options), as_json, quiet, debug)
+        records = {n: h for n, h in get_type_hints(body, include_extras=True).items() if is_dataclass(h)}
 
-        hints = get_type_hints(body, include_extras=True)
-        own = [p.replace(annotation=hints[n]) for n, p in inspect.signature(body).parameters.items()]
-        common = [
-            inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=a)
-            for n, a in _COMMON.items()
-        ]
-        wrapped.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]
-        wrapped.__annotations__ = {**hints, **_COMMON}
+        @functools.wraps(body)
+        def wrapped(as_json: bool = False, quiet: bool = False, debug: bool = False, **given: Any) -> Any:
+            for name, record in records.items():
+                given[name] = record(**{field.name: given.pop(field.name) for field in fields(record)})
+            return _guarded(functools.partial(body, **given), as_json, quiet, debug)
+
+        common = [_option(n, a, False) for n, a in _COMMON.items()]
+        options = [*_options_of(body), *common]
+        wrapped.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+        wrapped.__annotations__ = {option.name: option.annotation for option in options}
         app.command(name)(wrapped)
         return body
 
     return register
+
+
+def _options_of(body: Callable[..., Any]) -> Iterator[inspect.Parameter]:
+    """The options of a command in their order, those of records among them."""
+    hints = get_type_hints(body, include_extras=True)
+    for name, parameter in inspect.signature(body).parameters.items():
+        if not is_dataclass(hints[name]):
+            yield _option(name, hints[name], parameter.default)
+            continue
+        inner = get_type_hints(hints[name], include_extras=True)
+        yield from (_option(field.name, inner[field.name], field.default) for field in fields(hints[name]))
+
+
+def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def flat(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a command by the names of its options, those of records among them."""
+    inner = {k: v for value in given.values() if is_dataclass(value) for k, v in vars(value).items()}
+    return {**{k: v for k, v in given.items() if not is_dataclass(v)}, **inner}
 
 
 def json_wanted() -> bool:
@@ -83,15 +108,15 @@ def refuse_beside(mode: str, body: Callable[..., Any], given: Mapping[str, Any],
     Args:
         mode: The flag that chose the mode.
         body: The command's function, for its defaults.
-        given: Its arguments.
+        given: Its arguments, as `flat` gives them.
         understood: The names of those that the mode uses.
 
     Raises:
         BadParameter: for the first other one that is not at its default.
     """
-    for name, parameter in inspect.signature(body).parameters.items():
-        if name not in understood and (given[name] or None) != (parameter.default or None):
-            raise typer.BadParameter(f"--{name.replace('_', '-')} does not go with {mode}")
+    for option in _options_of(body):
+        if option.name not in understood and (given[option.name] or None) != (option.default or None):
+            raise typer.BadParameter(f"--{option.name.replace('_', '-')} does not go with {mode}")
 
 
 def _guarded(call: Callable[[], Any], as_json: bool, quiet: bool, debug: bool) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,83 +16,81 @@ if TYPE_CHECKING:
     from edgekit.bench.scenarios import LoadPlan
 
 _PANEL = "MLPerf scenarios, judged by LoadGen"
-Name = Annotated[
-    str | None, typer.Option(help="single-stream, multi-stream, server or offline.", rich_help_panel=_PANEL)
-]
-MinQueries = Annotated[
-    int | None,
-    typer.Option(min=1, help="Least queries; by default the fewest that LoadGen accepts.", rich_help_panel=_PANEL),
-]
-TargetQps = Annotated[
-    float | None,
-    typer.Option(help="server: queries a second; by default half of what it can do.", rich_help_panel=_PANEL),
-]
-LatencyBound = Annotated[
-    float | None,
-    typer.Option("--latency-bound-ms", help="server: what 99 % must keep, 100 by default.", rich_help_panel=_PANEL),
-]
-SamplesPerQuery = Annotated[
-    int | None, typer.Option(min=1, help="multi-stream: samples of a query, 8 by default.", rich_help_panel=_PANEL)
-]
-Mlperf = Annotated[
-    bool, typer.Option("--mlperf", help="The official ten minutes and sample counts.", rich_help_panel=_PANEL)
-]
-Logs = Annotated[Path | None, typer.Option(help="Directory for LoadGen's own logs.", rich_help_panel=_PANEL)]
-_INPUTS = ("models", "provider", "batch", "shape", "data", "threads", "session_options", "streams", "timeout")
-_OWN = (
-    "scenario",
-    "min_seconds",
-    "min_queries",
-    "target_qps",
-    "latency_bound_ms",
-    "samples_per_query",
-    "mlperf",
-    "logs",
-)
-UNDERSTOOD = frozenset((*_INPUTS, "device", "strict_placement", *_OWN))
 _BELONGS = {"target_qps": "server", "latency_bound_ms": "server", "samples_per_query": "multi-stream"}
 
 
-def plan_of(
-    name: str | None,
-    *,
-    mlperf: bool,
-    min_seconds: float | None,
-    min_queries: int | None,
-    streams: list[int] | None,
-    logs: Path | None,
-    **own: float | None,
-) -> LoadPlan | None:
-    """The plan that the flags describe; None without --scenario.
+@dataclass(frozen=True)
+class Scenarios:
+    """The flags."""
 
-    Raises:
-        BadParameter: for flags that do not go together.
-        ModelError: for a scenario that is unknown.
-    """
-    given = {key: value for key, value in own.items() if value is not None}
-    if name is None:
-        extra = [*given, *(["min_queries"] if min_queries else []), *(["mlperf"] if mlperf else [])]
-        if extra or logs:
-            raise typer.BadParameter(f"{_flag((extra or ['logs'])[0])} belongs to --scenario")
-        return None
-    from edgekit.bench.scenarios import LoadPlan, Scenario, official
-    from edgekit.errors import ModelError, unknown
+    scenario: Annotated[
+        str | None, typer.Option(help="single-stream, multi-stream, server or offline.", rich_help_panel=_PANEL)
+    ] = None
+    min_queries: Annotated[
+        int | None,
+        typer.Option(min=1, help="Least queries; by default the fewest that LoadGen accepts.", rich_help_panel=_PANEL),
+    ] = None
+    target_qps: Annotated[
+        float | None,
+        typer.Option(help="server: queries a second; by default half of what it can do.", rich_help_panel=_PANEL),
+    ] = None
+    latency_bound_ms: Annotated[
+        float | None,
+        typer.Option("--latency-bound-ms", help="server: what 99 % must keep, 100 by default.", rich_help_panel=_PANEL),
+    ] = None
+    samples_per_query: Annotated[
+        int | None, typer.Option(min=1, help="multi-stream: samples of a query, 8 by default.", rich_help_panel=_PANEL)
+    ] = None
+    mlperf: Annotated[
+        bool, typer.Option("--mlperf", help="The official ten minutes and sample counts.", rich_help_panel=_PANEL)
+    ] = False
+    logs: Annotated[Path | None, typer.Option(help="Directory for LoadGen's own logs.", rich_help_panel=_PANEL)] = None
 
-    names = [s.value for s in Scenario]
-    if name not in names:
-        raise ModelError(unknown("scenario", name, names))
-    for key in given:
-        if _BELONGS[key] != name:
-            raise typer.BadParameter(f"{_flag(key)} belongs to --scenario {_BELONGS[key]}, not to {name}")
-    if mlperf and (min_seconds is not None or min_queries is not None):
-        raise typer.BadParameter("--mlperf sets --min-seconds and --min-queries; leave them out")
-    if len(streams or ()) > 1:
-        raise typer.BadParameter("a scenario takes one --streams; run it once for each")
-    changes = {**given, "streams": (streams or [1])[0]}
-    if mlperf:
-        return official(Scenario(name), **changes)
-    times = {"min_seconds": min_seconds, "min_queries": min_queries}
-    return LoadPlan(Scenario(name), **{k: v for k, v in {**changes, **times}.items() if v is not None})  # type: ignore[arg-type]
+    def plan(self, min_seconds: float | None, streams: Sequence[int]) -> LoadPlan | None:
+        """The plan that the flags describe; None without --scenario.
+
+        Raises:
+            BadParameter: for flags that do not go together.
+            ModelError: for a scenario that is unknown.
+        """
+        if self.scenario is None:
+            return self._nothing()
+        from edgekit.bench.scenarios import LoadPlan, Scenario, official
+        from edgekit.errors import ModelError, unknown
+
+        names = [s.value for s in Scenario]
+        if self.scenario not in names:
+            raise ModelError(unknown("scenario", self.scenario, names))
+        for key in self._own():
+            if _BELONGS[key] != self.scenario:
+                raise typer.BadParameter(f"{_flag(key)} belongs to --scenario {_BELONGS[key]}, not to {self.scenario}")
+        if self.mlperf and (min_seconds is not None or self.min_queries is not None):
+            raise typer.BadParameter("--mlperf sets --min-seconds and --min-queries; leave them out")
+        if len(streams) > 1:
+            raise typer.BadParameter("a scenario takes one --streams; run it once for each")
+        changes: dict[str, Any] = {**self._own(), "streams": (*streams, 1)[0]}
+        if self.mlperf:
+            return official(Scenario(self.scenario), **changes)
+        times = {"min_seconds": min_seconds, "min_queries": self.min_queries}
+        return LoadPlan(Scenario(self.scenario), **changes, **{k: v for k, v in times.items() if v is not None})
+
+    def _own(self) -> dict[str, float]:
+        """What only one scenario understands, where it is given."""
+        return {key: getattr(self, key) for key in _BELONGS if getattr(self, key) is not None}
+
+    def _nothing(self) -> None:
+        """Refuse what stands alone."""
+        given = [*self._own(), *(name for name in ("min_queries", "mlperf", "logs") if getattr(self, name))]
+        if given:
+            raise typer.BadParameter(f"{_flag(given[0])} belongs to --scenario")
+
+
+UNDERSTOOD = frozenset(
+    (
+        *("models", "provider", "batch", "shape", "data", "threads", "session_options", "streams", "timeout"),
+        *("device", "strict_placement", "min_seconds", *Scenarios.__dataclass_fields__),
+    )
+)
 
 
 def bench_scenario(models: list[Path], request: BenchRequest, plan: LoadPlan, logs: Path | None) -> None:

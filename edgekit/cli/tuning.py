@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,39 +15,46 @@ if TYPE_CHECKING:
     from edgekit.ort import SessionOptions
 
 _PANEL = "Session options"
-Tune = Annotated[
-    bool, typer.Option("--tune", help="Search the session options that suit the model.", rich_help_panel=_PANEL)
-]
-Goal = Annotated[
-    str | None,
-    typer.Option("--objective", help="--tune for latency (default), throughput or session_ms.", rich_help_panel=_PANEL),
-]
-Seconds = Annotated[
-    float | None,
-    typer.Option("--tune-seconds", help="About how long --tune may take, 45 by default.", rich_help_panel=_PANEL),
-]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", help="Where --tune writes what it found, as JSON.", rich_help_panel=_PANEL),
-]
-Options = Annotated[
-    Path | None,
-    typer.Option("--session-options", help="Measure with the options of such a file.", rich_help_panel=_PANEL),
-]
 _NOTHING = "nothing was tried until then"
 _INPUTS = ("models", "provider", "batch", "shape", "data", "threads", "streams", "timeout")
 UNDERSTOOD = frozenset((*_INPUTS, "device", "strict_placement", "tune", "objective", "tune_seconds", "out"))
 
 
-def check_flags(tune: bool, **own: Any) -> None:
-    """Refuse what belongs to --tune without it.
+@dataclass(frozen=True)
+class Tuning:
+    """The flags."""
 
-    Raises:
-        BadParameter: for the first such flag.
-    """
-    for name, value in own.items():
-        if value is not None and not tune:
-            raise typer.BadParameter(f"--{name.replace('_', '-')} belongs to --tune")
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Search the session options that suit the model.", rich_help_panel=_PANEL)
+    ] = False
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            "--objective", help="--tune for latency (default), throughput or session_ms.", rich_help_panel=_PANEL
+        ),
+    ] = None
+    tune_seconds: Annotated[
+        float | None,
+        typer.Option("--tune-seconds", help="About how long --tune may take, 45 by default.", rich_help_panel=_PANEL),
+    ] = None
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Where --tune writes what it found, as JSON.", rich_help_panel=_PANEL),
+    ] = None
+    session_options: Annotated[
+        Path | None,
+        typer.Option("--session-options", help="Measure with the options of such a file.", rich_help_panel=_PANEL),
+    ] = None
+
+    def check(self) -> None:
+        """Refuse what belongs to --tune without it.
+
+        Raises:
+            BadParameter: for the first such flag.
+        """
+        for name in ("objective", "tune_seconds", "out"):
+            if getattr(self, name) is not None and not self.tune:
+                raise typer.BadParameter(f"--{name.replace('_', '-')} belongs to --tune")
 
 
 def read_options(path: Path | None, models: list[Path], providers: list[str]) -> SessionOptions | None:
@@ -62,9 +70,7 @@ def read_options(path: Path | None, models: list[Path], providers: list[str]) ->
     return tuned.read_options(path, models, providers)
 
 
-def bench_tune(
-    models: list[Path], request: BenchRequest, objective: str | None, seconds: float | None, out: Path | None
-) -> None:
+def bench_tune(models: list[Path], request: BenchRequest, flags: Tuning) -> None:
     """Search, tell, and write the file; Ctrl-C gives the best until then."""
     from edgekit.bench.candidates import Objective
     from edgekit.bench.tune import TuneInterrupted, tune
@@ -76,10 +82,11 @@ def bench_tune(
 
     if len(models) != 1:
         raise typer.BadParameter(f"--tune takes one model, got {len(models)}; run it once for each")
+    objective, out = flags.objective, flags.out
     objectives = [o.value for o in Objective]
     if objective is not None and objective not in objectives:
         raise ModelError(unknown("objective", objective, objectives))
-    given: dict[str, Any] = {} if seconds is None else {"seconds": seconds}
+    given: dict[str, Any] = {} if flags.tune_seconds is None else {"seconds": flags.tune_seconds}
     if out is not None:
         given["optimized"] = out.with_name(f"{out.stem}.optimized.onnx")
         for file in (out, given["optimized"]):
