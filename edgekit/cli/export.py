@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from edgekit.cli import source as source_flags
 from edgekit.cli.command import command, emit
 from edgekit.cli.texts import shown_facts
-
-if TYPE_CHECKING:
-    from edgekit.load import Description, Hints
-
-_SAYS = "What the source does not say"
-_NAMES = "Names of weights from elsewhere"
 
 
 def register(app: typer.Typer) -> None:
@@ -48,87 +44,27 @@ def export(
     trim_vocabulary: Annotated[
         str | None, typer.Option(help="Text to keep the tokens of, such as mails.csv; rows of all others are cut.")
     ] = None,
-    family: Annotated[str | None, typer.Option(help="Family that weights are for.", rich_help_panel=_SAYS)] = None,
-    size: Annotated[str | None, typer.Option(help="Size of that family.", rich_help_panel=_SAYS)] = None,
-    builder: Annotated[
-        str | None,
-        typer.Option(
-            help="Your code that gives the torch module: package.module:function or file.py:function. It runs.",
-            rich_help_panel=_SAYS,
-        ),
-    ] = None,
-    argument: Annotated[
-        list[str] | None, typer.Option(help="Of the builder: --argument depth=18", rich_help_panel=_SAYS)
-    ] = None,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input", help="Name, shape (the batch first) and dtype: --input ids=1x128:int64", rich_help_panel=_SAYS
-        ),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(help="How many classes there are, or a file with one name a line.", rich_help_panel=_SAYS),
-    ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(help="What the outputs mean, or what a Hugging Face model is for.", rich_help_panel=_SAYS),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="Data set that it takes; tells inputs, classes and preprocessing.", rich_help_panel=_SAYS),
-    ] = None,
-    preprocessing: Annotated[
-        Path | None, typer.Option(help="A preprocessor_config.json as Hugging Face has it.", rich_help_panel=_SAYS)
-    ] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option(help="Run the Python code of a Hugging Face model.", rich_help_panel=_SAYS)
-    ] = False,
-    entry: Annotated[
-        str, typer.Option(help="Name of the state dict in a file that holds several.", rich_help_panel=_NAMES)
-    ] = "",
-    mapping: Annotated[
-        Path | None,
-        typer.Option(help="YAML with strip, rename, transpose, allow_missing, allow_extra.", rich_help_panel=_NAMES),
-    ] = None,
-    strip: Annotated[
-        str | None, typer.Option(help="Prefix to take off every name: --strip module.", rich_help_panel=_NAMES)
-    ] = None,
-    rename: Annotated[
-        list[str] | None, typer.Option(help="OURS=THEIRS: --rename 'features.*=trunk.*'", rich_help_panel=_NAMES)
-    ] = None,
-    allow_missing: Annotated[
-        list[str] | None, typer.Option(help="Our names that may keep initial values.", rich_help_panel=_NAMES)
-    ] = None,
-    allow_extra: Annotated[
-        list[str] | None, typer.Option(help="Names in the file not to take.", rich_help_panel=_NAMES)
-    ] = None,
+    *,
+    said: source_flags.Unsaid,
+    names: source_flags.WeightNames,
 ) -> None:
     """Write an ONNX file with a parity check: from a checkpoint, weights, your code, Hugging Face, or another ONNX."""
     from edgekit.export import export_source
-    from edgekit.load.flags import described_by, hints_from
 
-    names = {"strip": strip, "rename": rename, "allow_missing": allow_missing, "allow_extra": allow_extra}
-    hints: Hints = hints_from(
-        family, size, builder, argument or (), entry, _mapping(mapping, names), trust_remote_code=trust_remote_code
-    )
-    described: Description = described_by(inputs or (), classes, task, data, preprocessing)
+    hints, described = source_flags.hints(said, names), said.described()
     if part and streaming:
         raise typer.BadParameter("--streaming is a part of its own; leave --part out")
-    chosen = "streaming" if streaming else part
 
-    def write(place: Path) -> dict[str, Any]:
-        return export_source(
-            source,
-            place,
-            opset=opset,
-            target_ort=target_ort,
-            fix=fix or (),
-            hints=hints,
-            described=described,
-            part=chosen,
-        )
-
+    write = partial(
+        export_source,
+        source,
+        opset=opset,
+        target_ort=target_ort,
+        fix=fix or (),
+        hints=hints,
+        described=described,
+        part="streaming" if streaming else part,
+    )
     result = _cut(write, source, out, max_length, trim_vocabulary)
     emit(result, lambda: shown_facts(result))
 
@@ -149,10 +85,3 @@ def _cut(
     beside = place_of_tokenizer(Path(source)) if source and Path(source).is_file() else None
     texts = texts_from("--trim-vocabulary", text) if text is not None else ()
     return export_cut(write, out, texts=texts, length=length, tokenizer=beside)
-
-
-def _mapping(path: Path | None, names: dict[str, Any]) -> Any:
-    """The mapping of a file, changed by flags."""
-    from edgekit.recipe import read_mapping
-
-    return read_mapping(path, {k: v for k, v in names.items() if v})

