@@ -102,6 +102,11 @@ def refuse(reason: str) -> NoReturn:
     raise typer.Exit(VERDICT_NO)
 
 
+def usual_values(body: Callable[..., Any]) -> dict[str, Any]:
+    """The defaults of a command's options, those of records among them."""
+    return {option.name: option.default for option in _options_of(body)}
+
+
 def refuse_beside(mode: str, body: Callable[..., Any], given: Mapping[str, Any], understood: Collection[str]) -> None:
     """Refuse flags that a mode of a command has no use for, rather than pass over them.
 
@@ -114,9 +119,9 @@ def refuse_beside(mode: str, body: Callable[..., Any], given: Mapping[str, Any],
     Raises:
         BadParameter: for the first other one that is not at its default.
     """
-    for option in _options_of(body):
-        if option.name not in understood and (given[option.name] or None) != (option.default or None):
-            raise typer.BadParameter(f"--{option.name.replace('_', '-')} does not go with {mode}")
+    for name, usual in usual_values(body).items():
+        if name not in understood and (given[name] or None) != (usual or None):
+            raise typer.BadParameter(f"--{name.replace('_', '-')} does not go with {mode}")
 
 
 def _guarded(call: Callable[[], Any], as_json: bool, quiet: bool, debug: bool) -> Any:
