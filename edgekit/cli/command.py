@@ -36,7 +36,9 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[F], F]:
     """
 
     def register(body: F) -> F:
-        records = {n: h for n, h in get_type_hints(body, include_extras=True).items() if is_dataclass(h)}
+        records: dict[str, Any] = {
+            n: h for n, h in get_type_hints(body, include_extras=True).items() if is_dataclass(h)
+        }
 
         @functools.wraps(body)
         def wrapped(as_json: bool = False, quiet: bool = False, debug: bool = False, **given: Any) -> Any:

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgekit.cli.command import command, emit, json_wanted, refuse_beside
+from edgekit.cli.command import command, emit, flat, json_wanted, refuse_beside
 
 if TYPE_CHECKING:
-    from edgekit.generate import SessionModel
+    from edgekit.data.text.tokenizer import TextTokenizer
+    from edgekit.generate import Request, SessionModel
+    from edgekit.generate.pairs import Translator
 
 _PAIRS = "Encoder and decoder"
-_OF_PAIRS = {"model", "prompt", "max_tokens", "decoder", "beam", "length_penalty", "provider", "threads"}
+
+
+@dataclass(frozen=True)
+class PairFlags:
+    """The flags of a model of pairs."""
+
+    decoder: Annotated[
+        Path | None, typer.Option(help="The decoder's .onnx file of the encoder.", rich_help_panel=_PAIRS)
+    ] = None
+    beam: Annotated[
+        int, typer.Option(min=1, help="Texts to go on with at once; 1 is greedy.", rich_help_panel=_PAIRS)
+    ] = 1
+    length_penalty: Annotated[
+        float, typer.Option(help="Answers compare by log-probability / length ** this.", rich_help_panel=_PAIRS)
+    ] = 1.0
+
+
+_OF_PAIRS = {"model", "prompt", "max_tokens", "provider", "threads", *PairFlags.__dataclass_fields__}
 
 
 def register(app: typer.Typer) -> None:
@@ -36,39 +56,37 @@ def generate(
     seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same text.")] = 0,
     stop: Annotated[list[str] | None, typer.Option(help="Stop before this text; can be given again.")] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="tokenizer.json, where it does not lie beside.")] = None,
-    decoder: Annotated[
-        Path | None, typer.Option(help="The decoder's .onnx file of the encoder.", rich_help_panel=_PAIRS)
-    ] = None,
-    beam: Annotated[
-        int, typer.Option(min=1, help="Texts to go on with at once; 1 is greedy.", rich_help_panel=_PAIRS)
-    ] = 1,
-    length_penalty: Annotated[
-        float, typer.Option(help="Answers compare by log-probability / length ** this.", rich_help_panel=_PAIRS)
-    ] = 1.0,
     provider: Annotated[str, typer.Option(help="`edgekit list providers` names them.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="By default all cores.")] = None,
+    *,
+    pairs: PairFlags,
 ) -> None:
     """Write text with a language model, or turn a text into another with an encoder and a decoder."""
-    given = dict(locals())
-    from edgekit.generate.pairs import is_model_of_pairs
+    given = flat(locals())
+    from edgekit.generate.pairs import is_model_of_pairs, open_translator
 
-    if decoder is not None or is_model_of_pairs(model):
+    if pairs.decoder is not None or is_model_of_pairs(model):
         refuse_beside("a model of pairs of texts", generate, given, _OF_PAIRS)
-        return _turn(model, decoder, prompt, provider, threads, beam, length_penalty, max_tokens)
+        translator = open_translator(model, pairs.decoder, provider=provider, threads=threads)
+        return _turn(translator, model, prompt, pairs, max_tokens)
     refuse_beside("a language model", generate, given, set(given) - {"beam", "length_penalty"})
     from edgekit.generate import Request, Sampling
-    from edgekit.generate import generate as write
     from edgekit.generate.files import open_model
+
+    request = Request(prompt, max_tokens, stop or (), Sampling(temperature, top_k, top_p, seed))
+    language, known = open_model(model, tokenizer=tokenizer, provider=provider, threads=threads)
+    _write(language, known, model, request)
+
+
+def _write(language: SessionModel, known: TextTokenizer, model: Path, request: Request) -> None:
+    """Write on from the prompt; every piece as soon as it is sure, but for --json."""
+    from edgekit.generate import generate as write
     from edgekit.progress import note
 
-    sampling = Sampling(temperature, top_k, top_p, seed)
-    language, known = open_model(model, tokenizer=tokenizer, provider=provider, threads=threads)
-    request = Request(prompt, max_tokens, stop or (), sampling)
     if json_wanted():
         done = write(language, known, request)
-        emit({"model": str(model), "prompt": prompt, **done.as_dict(), **_memory(language)})
-        return
-    typer.echo(prompt, nl=False)
+        return emit({"model": str(model), "prompt": request.prompt, **done.as_dict(), **_memory(language)})
+    typer.echo(request.prompt, nl=False)
     done = write(language, known, request, lambda piece: typer.echo(piece, nl=False))
     typer.echo()
     speed = "" if done.tokens_per_second is None else f", then {done.tokens_per_second:.1f} tokens/s"
@@ -92,27 +110,16 @@ def _at_most(model: SessionModel) -> str:
     return "" if model.longest is None else f" of {model.bytes_at(model.longest) / 1e6:.2f} MB at the longest"
 
 
-def _turn(
-    model: Path,
-    decoder: Path | None,
-    prompt: str,
-    provider: str,
-    threads: int | None,
-    beam: int,
-    length_penalty: float,
-    max_tokens: int,
-) -> None:
+def _turn(translator: Translator, model: Path, prompt: str, pairs: PairFlags, max_tokens: int) -> None:
     """Write the answer to a text, and how likely it is."""
     import time
 
-    from edgekit.generate.pairs import open_translator
     from edgekit.progress import note
 
-    translator = open_translator(model, decoder, provider=provider, threads=threads)
     started = time.perf_counter()
-    best, *others = translator.write(prompt, width=beam, penalty=length_penalty, most=max_tokens)
+    best, *others = translator.write(prompt, width=pairs.beam, penalty=pairs.length_penalty, most=max_tokens)
     ms = 1e3 * (time.perf_counter() - started)
-    content = {"model": str(model), "decoder": str(decoder) if decoder else None, "prompt": prompt}
+    content = {"model": str(model), "decoder": str(pairs.decoder) if pairs.decoder else None, "prompt": prompt}
     emit(
         {**content, **best.as_dict(), "others": [a.as_dict() for a in others], "ms": ms},
         lambda: "\n".join([best.text, *(f"{a.text}  ({a.log_probability:.2f})" for a in others)]),

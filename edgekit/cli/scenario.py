@@ -54,7 +54,8 @@ class Scenarios:
             ModelError: for a scenario that is unknown.
         """
         if self.scenario is None:
-            return self._nothing()
+            self._refuse_strays()
+            return None
         from edgekit.bench.scenarios import LoadPlan, Scenario, official
         from edgekit.errors import ModelError, unknown
 
@@ -72,14 +73,15 @@ class Scenarios:
         if self.mlperf:
             return official(Scenario(self.scenario), **changes)
         times = {"min_seconds": min_seconds, "min_queries": self.min_queries}
-        return LoadPlan(Scenario(self.scenario), **changes, **{k: v for k, v in times.items() if v is not None})
+        changes |= {name: value for name, value in times.items() if value is not None}
+        return LoadPlan(Scenario(self.scenario), **changes)
 
     def _own(self) -> dict[str, float]:
         """What only one scenario understands, where it is given."""
         return {key: getattr(self, key) for key in _BELONGS if getattr(self, key) is not None}
 
-    def _nothing(self) -> None:
-        """Refuse what stands alone."""
+    def _refuse_strays(self) -> None:
+        """Refuse what belongs to --scenario without it."""
         given = [*self._own(), *(name for name in ("min_queries", "mlperf", "logs") if getattr(self, name))]
         if given:
             raise typer.BadParameter(f"{_flag(given[0])} belongs to --scenario")
