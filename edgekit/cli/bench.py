@@ -13,8 +13,6 @@ from edgekit.cli.command import command, flat, refuse_beside
 
 if TYPE_CHECKING:
     from edgekit.bench import BenchReport, BenchRequest
-    from edgekit.bench.kept import KeptReport
-    from edgekit.report.benchmark import Findings
 
 
 def register(app: typer.Typer) -> None:
@@ -50,8 +48,9 @@ def bench(
     if load.scenario is not None:
         refuse_beside("--scenario", bench, given, scenario.UNDERSTOOD)
     plan, placed = load.plan(min_seconds, streams or ()), where.asked()
-    from edgekit.bench import BenchRequest, read_report
+    from edgekit.bench import BenchRequest, changes_since, compare_rows, read_report
     from edgekit.data import load_split
+    from edgekit.report.benchmark import Findings  # not after Ctrl-C, which has a second
 
     files.check([*models, *filter(None, [comparing.against, Path(data) if data else None])])
     kept = read_report(comparing.against) if comparing.against else None
@@ -76,23 +75,15 @@ def bench(
         return tuning.bench_tune(models, request, session)
     if plan is not None:
         return scenario.bench_scenario(models, request, plan, load.logs)
-    found = _findings(_measured(models, request), kept, comparing, files)
-    output.answer(found, files, comparing.require)
-
-
-def _findings(
-    report: BenchReport, kept: KeptReport | None, comparing: output.Comparing, files: output.OutputFiles
-) -> Findings:
-    from edgekit.bench import changes_since, compare_rows
-    from edgekit.report.benchmark import Findings
-
-    return Findings(
+    report = _measured(models, request)
+    found = Findings(
         report,
         comparisons=compare_rows(report) if comparing.wanted else (),
         changes=changes_since(kept, report, comparing.tolerance) if kept else None,
         command=output.typed_command(),
         top=files.operators,
     )
+    output.answer(found, files, comparing.require)
 
 
 def _measured(models: list[Path], request: BenchRequest) -> BenchReport:
