@@ -109,8 +109,25 @@ def read_pixels(given: Any, channels: int) -> Array:
         raise
     except FileNotFoundError:
         raise InputError(f"{name} is not there") from None
+    except library.UnidentifiedImageError:
+        known = ", ".join((*_COMMON, *_RARER))
+        raise InputError(f"{name} is no picture that can be read; it is none of {known}") from None
     except Exception as error:  # Pillow raises what its decoders raise, down to struct.error
         raise InputError(f"{name} is no picture that can be read ({brief(error, 160)})") from error
+
+
+def picture_size(content: bytes) -> tuple[int, int]:
+    """(width, height) of a picture file by its head, before anything is decoded; (0, 0) where it is none.
+
+    Raises:
+        MissingPackageError: without Pillow.
+    """
+    library = import_pillow()
+    try:
+        with _opened(io.BytesIO(content), library) as picture:
+            return picture.width, picture.height
+    except Exception:  # `read_pixels` says what is wrong with it
+        return 0, 0
 
 
 def import_pillow() -> Any:

@@ -1,6 +1,7 @@
 #include "bundle.h"
 
 #include "fail.h"
+#include "machine.h"
 #include "sha256.h"
 
 #include <stdio.h>
@@ -36,9 +37,19 @@ Bytes read_file(const char *path, size_t most)
     return bytes;
 }
 
+/* Only of a file can a byte be read. */
+static void refuse_file(const char *directory)
+{
+    FILE *file = fopen(directory, "rb");
+    bool is_file = file != NULL && fgetc(file) != EOF;
+    if (file != NULL) fclose(file);
+    if (is_file) fail("%s is a file, and this sample reads a directory: unzip it first", directory);
+}
+
 Bundle bundle_open(const char *directory)
 {
     Bundle bundle = {directory, NULL};
+    refuse_file(directory);
     char *path = join(directory, "manifest.json");
     Bytes bytes = read_file(path, most_manifest_bytes);
     bundle.manifest = json_parse((const char *) bytes.data, bytes.length, path);
@@ -101,24 +112,19 @@ void bundle_check_model(const Bundle *bundle, const Json *variant)
     }
 }
 
-bool bundle_runs_here(const Json *variant)
-{
-    const Json *encrypted = json_find(variant, "encrypted"), *providers = json_array(variant, "providers");
-    if (encrypted != NULL && encrypted->kind != JSON_NULL) return false;
-    for (size_t i = 0; i < providers->count; i++) {
-        const Json *provider = &providers->items[i];
-        if (provider->kind == JSON_STRING && strcmp(provider->text, "CPUExecutionProvider") == 0) return true;
-    }
-    return false;
-}
-
 const Json *bundle_variant(const Bundle *bundle, const char *name)
 {
     const Json *variants = json_array(bundle->manifest, "variants");
+    char reasons[2048] = "";
     for (size_t i = 0; i < variants->count; i++) {
         const Json *variant = &variants->items[i];
-        if (bundle_runs_here(variant) && (name == NULL || strcmp(json_text(variant, "name"), name) == 0)) return variant;
+        const char *own = json_text(variant, "name");
+        if (name != NULL && strcmp(own, name) != 0) continue;
+        const char *reason = why_not(variant);
+        if (reason == NULL) return variant;
+        size_t used = strlen(reasons);
+        snprintf(reasons + used, sizeof reasons - used, "%s%s: %s", used ? "; " : "", own, reason);
     }
-    if (name) fail("the bundle has no variant '%s' for the CPU that is not encrypted", name);
-    fail("the bundle has no variant for the CPU that is not encrypted");
+    if (reasons[0] == '\0') fail("the bundle has no variant%s%s", name ? " " : "", name ? name : "");
+    fail("the bundle does not run here: %s", reasons);
 }

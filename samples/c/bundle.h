@@ -29,10 +29,7 @@ char *bundle_path(const Bundle *bundle, const char *path);
 /* Check every file of the folder that a variant's model is in: external data lies beside it. */
 void bundle_check_model(const Bundle *bundle, const Json *variant);
 
-/* Whether the CPU can run a variant from plain bytes. */
-bool bundle_runs_here(const Json *variant);
-
-/* The variant of this name, or the first that runs here where the name is NULL. */
+/* The variant of this name, or the first that runs here where the name is NULL; fails with the reasons of all. */
 const Json *bundle_variant(const Bundle *bundle, const char *name);
 
 /* Any file; fails where it is missing or has more than `most` bytes. */

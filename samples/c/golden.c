@@ -1,6 +1,7 @@
 #include "golden.h"
 
 #include "fail.h"
+#include "machine.h"
 #include "model.h"
 #include "picture.h"
 #include "prepare.h"
@@ -172,7 +173,10 @@ bool golden_check(const Bundle *bundle, const char *variant, bool json)
     if (json) printf("[");
     for (size_t i = 0; i < variants->count; i++) {
         const Json *each = &variants->items[i];
-        if (variant ? each == only : bundle_runs_here(each)) ok = check_variant(bundle, each, json, &printed) && ok;
+        const char *reason = why_not(each);
+        if (variant != NULL && each != only) continue;
+        if (reason) fprintf(stderr, "left out %s: %s\n", json_text(each, "name"), reason);
+        else ok = check_variant(bundle, each, json, &printed) && ok;
     }
     if (json) printf("]\n");
     if (!json && !picture_reads_png()) printf("     (built without libpng: raw pictures were left out)\n");

@@ -30,6 +30,18 @@ static GraphOptimizationLevel level_of(const char *word)
     fail("unknown graph_optimization_level '%s'; allowed: disable, basic, extended, all", word);
 }
 
+/* Entries that name files or folders lead out of the bundle; "profile" is none of them. */
+static void refuse_place(const char *entry)
+{
+    bool named = strstr(entry, "path") || strstr(entry, "folder") || strstr(entry, "library");
+    for (const char *file = entry; (file = strstr(file, "file")) != NULL; file++) {
+        named = named || file - entry < 3 || strncmp(file - 3, "pro", 3) != 0;
+    }
+    if (named) {
+        fail("the manifest's session entry %s names a place outside of the bundle, which no bundle may", entry);
+    }
+}
+
 static OrtSessionOptions *options_of(const Json *variant)
 {
     OrtSessionOptions *options;
@@ -41,8 +53,9 @@ static OrtSessionOptions *options_of(const Json *variant)
     if (json_find(session, "intra_op_threads")) {
         check(ort->SetIntraOpNumThreads(options, (int) json_whole(session, "intra_op_threads", 0)));
     }
-    const Json *config = json_find(session, "config");
+    const Json *config = json_find(session, "config") ? json_object(session, "config") : NULL;
     for (size_t i = 0; config != NULL && i < config->count; i++) {
+        refuse_place(config->keys[i]);
         check(ort->AddSessionConfigEntry(options, config->keys[i], json_text(config, config->keys[i])));
     }
     const Json *format = json_find(variant, "format");

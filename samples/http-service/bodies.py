@@ -13,6 +13,11 @@ from edgekit.errors import InputError
 from edgekit.runtime import Manifest
 
 _BYTES = ("image/", "audio/", "application/octet-stream")
+_WANTED = {
+    "image": "a picture: send it as image/*, or a form with a file",
+    "series": "a series: send a sound as audio/*, or arrays as application/json",
+    "text": 'a text: send it as text/plain, or {"text": "..."} as application/json',
+}
 
 
 class Unreadable(Exception):  # noqa: N818 - the client's, not ours
@@ -39,11 +44,11 @@ async def read_input(request: Request, manifest: Manifest) -> Any:
     if kind == "application/json":
         return _of_json(await request.body(), manifest)
     if kind == "multipart/form-data":
-        return await _of_form(request)
+        return _file(await _of_form(request), manifest)
     if kind == "text/plain":
-        return _text(await request.body())
+        return _text(_decoded(await request.body()), manifest)
     if kind.startswith(_BYTES):
-        return await request.body()
+        return _file(await request.body(), manifest)
     raise Unreadable(
         415,
         f"Content-Type {kind or 'is missing'}; send a picture as image/*, a form with a file as multipart/form-data, "
@@ -62,7 +67,29 @@ async def _of_form(request: Request) -> bytes:
         raise Unreadable(400, f"the form cannot be read ({error.detail})") from error
 
 
-def _text(body: bytes) -> str:
+def _file(content: bytes, manifest: Manifest) -> bytes:
+    if _kind_of(manifest) == "text":
+        raise InputError(f"the model takes {_WANTED['text']}")
+    return content
+
+
+def _text(given: Any, manifest: Manifest) -> str:
+    """A text for a model of text; to any other a text is the path of a file, and those here are not the client's."""
+    if _kind_of(manifest) != "text":
+        arrays = f'arrays as application/json, {{"inputs": {{name: array}}}}: {_names(manifest)}'
+        raise InputError(f"the model takes no text but {_WANTED.get(_kind_of(manifest), arrays)}")
+    if not isinstance(given, str):
+        raise InputError(f'"text" must be a text, got {type(given).__name__}')
+    if any(0xD800 <= ord(character) < 0xE000 for character in given):
+        raise InputError("the text holds half a character (a lone surrogate); send whole ones")
+    return given
+
+
+def _kind_of(manifest: Manifest) -> str:
+    return str((manifest.preprocessing or {}).get("kind", ""))
+
+
+def _decoded(body: bytes) -> str:
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -71,14 +98,16 @@ def _text(body: bytes) -> str:
 
 def _of_json(body: bytes, manifest: Manifest) -> Any:
     try:
-        told = json.loads(body, parse_constant=_refuse_constant)
+        told = json.loads(body, parse_constant=_refuse_constant, object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
-        reason = "too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())[:160]
+        reason = (
+            "too deep" if isinstance(error, RecursionError) else " ".join(str(error).partition(";")[0].split())[:160]
+        )
         raise Unreadable(400, f"the body is no JSON ({reason})") from error
     if not isinstance(told, dict) or len(told) != 1 or not told.keys() & {"inputs", "text"}:
         raise InputError('the JSON must be {"inputs": {name: array}} or {"text": "..."}')
     if "text" in told:
-        return told["text"]
+        return _text(told["text"], manifest)
     if not isinstance(told["inputs"], dict):
         raise InputError(f'"inputs" must be {{name: array}}; the model takes {_names(manifest)}')
     return {name: _array(name, value, manifest) for name, value in told["inputs"].items()}
@@ -88,6 +117,13 @@ def _refuse_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is no JSON number")
 
 
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
 def _array(name: str, value: Any, manifest: Manifest) -> Any:
     spec = next((spec for spec in manifest.inputs if spec.name == name), None)
     if spec is None:
@@ -95,10 +131,14 @@ def _array(name: str, value: Any, manifest: Manifest) -> Any:
     try:
         found = np.asarray(value)
     except ValueError:
-        raise InputError(f"inputs.{name} is no array: its rows differ in length") from None
+        raise InputError(f"inputs.{name} is no array: its rows differ in length, or it is too deep") from None
     if found.dtype.kind not in "iufb" or (found.dtype.kind == "f" and np.dtype(spec.dtype).kind in "iu"):
         raise InputError(f"inputs.{name} must hold numbers for {spec.dtype}")
-    return found.astype(spec.dtype)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused with the other infinities
+        array = found.astype(spec.dtype)
+    if array.dtype.kind in "iu" and (array != found).any():
+        raise InputError(f"inputs.{name} holds numbers that {spec.dtype} does not reach")
+    return array
 
 
 def _names(manifest: Manifest) -> str:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import time
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 from bodies import Unreadable, read_input
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from limits import BodyLimit
 from metrics import Metrics
 from starlette.requests import ClientDisconnect
 
 from edgekit.errors import EdgekitError, InputError, MissingPackageError, OverloadError
 from edgekit.runtime import MicroBatcher, Model, Prediction
+from edgekit.runtime.pictures import picture_size
 
 _MOST_TOP = 1000
+_LARGE_PIXELS = 2_000_000  # of a picture that waits until no other such is prepared: each takes some 20 bytes a pixel
 _GONE = 499  # as nginx has it; nobody reads that answer
 _CODES: tuple[tuple[type[EdgekitError], int], ...] = (
     (InputError, 422),
@@ -39,6 +45,8 @@ class Options:
         max_wait_ms: How long the first input of a batch waits for others.
         max_queue: Requests in work, at most; more get 503.
         max_body_bytes: Of a request.
+        max_held_bytes: Of all requests in work; more get 503.
+        max_pixels: Of a picture.
         body_timeout_s: For a body to come.
     """
 
@@ -46,6 +54,8 @@ class Options:
     max_wait_ms: float = 2.0
     max_queue: int = 512
     max_body_bytes: int = 10_000_000
+    max_held_bytes: int = 200_000_000
+    max_pixels: int = 24_000_000
     body_timeout_s: float = 10.0
 
 
@@ -84,6 +94,8 @@ class Service:
             if options.max_batch > 1
             else None
         )
+        self._one_large = asyncio.Lock()
+        self._pictures = (model.manifest.preprocessing or {}).get("kind") == "image"
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
@@ -95,7 +107,7 @@ class Service:
             await asyncio.to_thread(self._queue.close)
         self.model.close()
 
-    async def predict(self, request: Request, top: int) -> JSONResponse:
+    async def predict(self, request: Request, top: int, outputs: bool) -> Response:
         """Answer one request."""
         started = time.perf_counter()
         self.metrics.in_flight += 1
@@ -113,17 +125,34 @@ class Service:
         if answer.warnings:
             self.metrics.count_warning()
         told = answer.as_dict()
-        told["top"] = told["top"][:top] if "top" in told else []
+        if "top" in told:
+            told["top"] = told["top"][:top]
+        if outputs:
+            told["outputs"] = {name: np.asarray(array).tolist() for name, array in answer.outputs.items()}
+        body = as_json(told)
         self.metrics.count_request(200, time.perf_counter() - started)
-        return JSONResponse(told)
+        return Response(body, media_type="application/json")
 
     async def _answer(self, given: Any) -> Prediction:
         """Prepared in a thread: a picture may take long to decode."""
         if self.metrics.in_flight > self.options.max_queue:
             raise OverloadError(f"{self.options.max_queue} requests are in work; try again later")
-        if self._queue is None:
-            return await asyncio.to_thread(self._alone, given)
-        return await asyncio.wrap_future(await asyncio.to_thread(self._queue.submit, given))
+        asked = await asyncio.to_thread(self._ask, given, large=False)
+        if asked is None:
+            async with self._one_large:
+                asked = await asyncio.to_thread(self._ask, given, large=True)
+        return await asyncio.wrap_future(asked) if isinstance(asked, Future) else asked
+
+    def _ask(self, given: Any, *, large: bool) -> Future[Prediction] | Prediction | None:
+        """An answer, or one that will come; None for a large picture that is not to be prepared now."""
+        if self._pictures and isinstance(given, bytes):
+            width, height = picture_size(given)
+            if width * height > self.options.max_pixels:
+                most = f"{self.options.max_pixels:,} are the most"
+                raise InputError(f"the picture has {width}x{height} pixels, and {most}; make it smaller")
+            if width * height > _LARGE_PIXELS and not large:
+                return None
+        return self._alone(given) if self._queue is None else self._queue.submit(given)
 
     def _alone(self, given: Any) -> Prediction:
         self.metrics.count_batch(1)
@@ -136,14 +165,33 @@ class Service:
         return JSONResponse({"error": reason}, code, headers)
 
 
+def as_json(told: Any) -> bytes:
+    """JSON, in which null stands for what is not finite, as JSON has no word for that."""
+    try:
+        return json.dumps(told, allow_nan=False).encode()
+    except ValueError:
+        return json.dumps(_finite(told)).encode()
+
+
+def _finite(told: Any) -> Any:
+    if isinstance(told, dict):
+        return {key: _finite(value) for key, value in told.items()}
+    if isinstance(told, list):
+        return [_finite(value) for value in told]
+    return None if isinstance(told, float) and not math.isfinite(told) else told
+
+
 def make_app(model: Model, options: Options) -> FastAPI:
     """The app of a loaded model."""
     service = Service(model, options)
-    app = FastAPI(title=model.manifest.name, version=model.manifest.version, lifespan=service.lifespan)
+    app = FastAPI(
+        title=model.manifest.name, version=model.manifest.version, lifespan=service.lifespan, redirect_slashes=False
+    )
     app.add_middleware(
         partial(
             BodyLimit,
             most_bytes=options.max_body_bytes,
+            most_held_bytes=options.max_held_bytes,
             patience_s=options.body_timeout_s,
             refused=service.metrics.count_request,
         )
@@ -151,7 +199,8 @@ def make_app(model: Model, options: Options) -> FastAPI:
     _add_routes(app, service)
     app.add_exception_handler(404, lambda *_: _told(404, "no such path; there are /predict, /health, /ready, /metrics"))
     app.add_exception_handler(405, lambda *_: _told(405, "this path takes another method; /predict takes POST"))
-    app.add_exception_handler(RequestValidationError, lambda *_: _told(422, f"top must be a number, 1 to {_MOST_TOP}"))
+    asked = f"top must be a whole number, 1 to {_MOST_TOP}, and outputs true or false"
+    app.add_exception_handler(RequestValidationError, lambda *_: _told(422, asked))
     app.add_exception_handler(Exception, lambda *_: _told(500, "the service failed; its log says how"))
     return app
 
@@ -160,9 +209,9 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     manifest, variant = service.model.manifest, service.model.variant
 
     @app.post("/predict")
-    async def predict(request: Request, top: int = Query(5, ge=1, le=_MOST_TOP)) -> JSONResponse:
+    async def predict(request: Request, top: int = Query(5, ge=1, le=_MOST_TOP), outputs: bool = False) -> Response:
         """A picture (its bytes, or a form's `file`), JSON {"inputs": {name: array}} or {"text": …}, or plain text."""
-        return await service.predict(request, top)
+        return await service.predict(request, top, outputs)
 
     @app.get("/health")
     async def health() -> dict[str, str]:

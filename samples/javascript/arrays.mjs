@@ -1,5 +1,5 @@
 /** Arrays as they stand in a bundle: raw little-endian bytes, whose dtype and shape the manifest says. */
-import { BundleError } from "./bundle.mjs";
+import { BundleError } from "./manifest.mjs";
 
 const TYPES = {
   float32: Float32Array,

@@ -1,49 +1,29 @@
 /** A bundle: its manifest, and files that are what the manifest says they are. */
-export class BundleError extends Error {}
+import { whyNot } from "./machine.mjs";
+import { BundleError, parseManifest } from "./manifest.mjs";
 
-const SCHEMA_VERSION = 1;
 /** A manifest is a foreign file: it may not lead out of its bundle. */
 const OUTSIDE = /^\/|^[a-z]+:|\\|(^|\/)\.\.(\/|$)/i;
-const REQUIRED = ["name", "inputs", "outputs", "variants", "golden", "files"];
 
 /**
  * Open a bundle.
  * @param {(path: string) => Promise<Uint8Array>} read gives the bytes of a file, named as in the manifest.
+ * @param {import("./machine.mjs").Machine} machine that it is to run on.
  * @returns {Promise<Bundle>}
  * @throws {BundleError} if the manifest is none that this code understands.
  */
-export async function openBundle(read) {
-  return new Bundle(parseManifest(await read("manifest.json")), read);
-}
-
-/** @throws {BundleError} */
-function parseManifest(bytes) {
-  const manifest = parseJson(bytes);
-  if (manifest?.schema_version !== SCHEMA_VERSION) {
-    throw new BundleError(
-      `manifest.json has schema_version ${manifest?.schema_version}; this sample reads ${SCHEMA_VERSION}: ` +
-        "take the sample of the edgekit that packed the bundle",
-    );
-  }
-  const missing = REQUIRED.filter((key) => !(key in manifest));
-  if (missing.length) throw new BundleError(`manifest.json lacks ${missing.join(", ")}; pack the bundle again`);
-  return manifest;
-}
-
-function parseJson(bytes) {
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch (error) {
-    throw new BundleError(`manifest.json is no UTF-8 JSON (${error.message})`);
-  }
+export async function openBundle(read, machine) {
+  return new Bundle(parseManifest(await read("manifest.json")), read, machine);
 }
 
 class Bundle {
   #read;
+  #machine;
 
-  constructor(manifest, read) {
+  constructor(manifest, read, machine) {
     this.manifest = manifest;
     this.#read = read;
+    this.#machine = machine;
   }
 
   /**
@@ -52,8 +32,8 @@ class Bundle {
    */
   async bytes(path) {
     if (OUTSIDE.test(path)) throw new BundleError(`manifest.json names ${path}, which is outside of the bundle`);
+    if (!Object.hasOwn(this.manifest.files, path)) throw new BundleError(`manifest.json does not list ${path}`);
     const said = this.manifest.files[path];
-    if (!said) throw new BundleError(`manifest.json does not list ${path}`);
     const bytes = await this.#read(path);
     if (bytes.byteLength !== said.bytes) {
       throw new BundleError(`${path} has ${bytes.byteLength} bytes; manifest.json says ${said.bytes}`);
@@ -76,22 +56,27 @@ class Bundle {
     return { model: await this.bytes(file), externalData };
   }
 
-  /** The variants that ONNX Runtime can load from plain bytes with this provider. */
-  variantsFor(provider) {
-    return this.manifest.variants.filter((variant) => !variant.encrypted && variant.providers.includes(provider));
+  /** Why a variant does not run here; "" if it does. */
+  whyNot(variant) {
+    return whyNot(variant, this.#machine);
+  }
+
+  /** The variants that run here, in the manifest's order: the first is the one to take. */
+  get variants() {
+    return this.manifest.variants.filter((variant) => !this.whyNot(variant));
   }
 
   /**
-   * A variant by name, or the first for a provider.
-   * @throws {BundleError} if there is none.
+   * A variant by name, or the first that runs here.
+   * @throws {BundleError} if there is none; the message says why.
    */
-  variant(name, provider) {
-    const usable = this.variantsFor(provider);
-    const found = name ? usable.find((variant) => variant.name === name) : usable[0];
+  variant(name) {
+    const { name: bundle, variants } = this.manifest;
+    const asked = variants.filter((variant) => !name || variant.name === name);
+    const found = asked.find((variant) => !this.whyNot(variant));
     if (found) return found;
-    const names = usable.map((variant) => variant.name).join(", ") || "none";
-    const wanted = name ? `variant '${name}'` : "variant";
-    throw new BundleError(`the bundle has no ${wanted} for ${provider} that is not encrypted; there is: ${names}`);
+    if (!asked.length) throw new BundleError(`bundle ${bundle} has no variant '${name}'; it has ${variants.map((each) => each.name).join(", ")}`);
+    throw new BundleError(`bundle ${bundle} does not run here: ${asked.map((each) => `${each.name}: ${this.whyNot(each)}`).join("; ")}`);
   }
 }
 

@@ -1,26 +1,36 @@
 /** The proof that a bundle gives on this machine what it gave where it was packed. */
 import { numbers, readArray } from "./arrays.mjs";
 import { prepareImage } from "./image.mjs";
+import { BundleError } from "./manifest.mjs";
 
 /**
- * Run a variant's golden samples: the stored inputs, and the raw pictures through preprocessing.
+ * Run a variant's golden samples: the stored inputs, and the raw pictures and texts through preprocessing.
  * @param {object} bundle
  * @param {object} variant of the manifest.
  * @param {(inputs: object) => Promise<object>} run arrays in, arrays out.
- * @param {(bytes: Uint8Array) => Promise<object>} decode a picture file's bytes -> RGBA.
+ * @param {{decode?: (bytes: Uint8Array) => Promise<object>, tokenize?: (text: string) => object}} prepare a picture
+ *   file's bytes -> RGBA, and a text -> arrays by the name of the input; what is not given is not run.
  * @returns {Promise<{name: string, ok: boolean, error: number, detail: string, outputs: object}[]>} one a sample and start.
  */
-export async function checkGolden(bundle, variant, run, decode) {
+export async function checkGolden(bundle, variant, run, { decode, tokenize }) {
   const { samples, outputs, tolerance } = bundle.manifest.golden;
+  const { name } = variant;
+  if (outputs[name]?.length !== samples.length || !tolerance[name]) {
+    throw new BundleError(`manifest.json: golden has no output, or no tolerance, for each sample of variant ${name}`);
+  }
   const rows = [];
   for (const [index, sample] of samples.entries()) {
     const inputs = await readAll(bundle, sample.inputs);
-    const wanted = await readAll(bundle, outputs[variant.name][index]);
+    const wanted = await readAll(bundle, outputs[name][index]);
     const starts = [["input", inputs]];
-    if (isPicture(bundle.manifest, sample)) starts.push(["picture", await fromPicture(bundle, sample, inputs, decode)]);
+    if (decode && isPicture(bundle.manifest, sample)) starts.push(["picture", await fromPicture(bundle, sample, inputs, decode)]);
+    if (tokenize && sample.raw?.endsWith(".txt")) {
+      const text = new TextDecoder().decode(await bundle.bytes(sample.raw));
+      starts.push(["text", { ...inputs, ...(await tokenize(text)) }]);
+    }
     for (const [start, feeds] of starts) {
       const got = await run(feeds);
-      rows.push({ name: `${variant.name} ${start} ${index}`, outputs: got, ...compareAll(got, wanted, tolerance[variant.name]) });
+      rows.push({ name: `${name} ${start} ${index}`, outputs: got, ...compareAll(got, wanted, tolerance[name]) });
     }
   }
   return rows;
@@ -44,7 +54,7 @@ async function fromPicture(bundle, sample, inputs, decode) {
 
 function compareAll(got, wanted, tolerance) {
   const found = Object.entries(wanted).map(([name, array]) => compare(name, got[name], array, tolerance));
-  const worst = found.find((row) => !row.ok) ?? found.reduce((a, b) => (b.error > a.error ? b : a));
+  const worst = found.find((row) => !row.ok) ?? found.sort((a, b) => b.error - a.error)[0] ?? { ok: false, error: Infinity, detail: "no output" };
   return { ok: worst.ok, error: worst.error, detail: worst.detail };
 }
 

@@ -1,5 +1,6 @@
 /** What an app in Node or a browser needs to use an edgekit bundle, but for the runtime itself. */
-export { openBundle, BundleError } from "./bundle.mjs";
+export { openBundle } from "./bundle.mjs";
+export { BundleError } from "./manifest.mjs";
 export { prepareImage } from "./image.mjs";
 export { topClasses } from "./answers.mjs";
 export { checkGolden } from "./golden.mjs";

@@ -3,6 +3,8 @@
  * What a model was trained and measured on was resized so; a canvas' drawImage gives other pixels.
  * Source: Pillow, src/libImaging/Resample.c and Geometry.c.
  */
+import { BundleError } from "./manifest.mjs";
+
 const PRECISION_BITS = 22;
 const ONE = 2 ** PRECISION_BITS;
 
@@ -23,7 +25,7 @@ const FILTERS = {
 export function resize(picture, width, height, resample) {
   if (resample === "nearest") return nearest(picture, width, height);
   const filter = FILTERS[resample];
-  if (!filter) throw new Error(`unknown resample '${resample}'; allowed: nearest, ${Object.keys(FILTERS).join(", ")}`);
+  if (!filter) throw new BundleError(`unknown resample '${resample}'; allowed: nearest, ${Object.keys(FILTERS).join(", ")}`);
   const rows = (from) => (from.width === width ? from : resizeRows(from, width, filter));
   const columns = (from) => (from.height === height ? from : transpose(resizeRows(transpose(from), height, filter)));
   return columnsFirst(picture, width, height) ? rows(columns(picture)) : columns(rows(picture));

@@ -1,6 +1,7 @@
 /** node predict.mjs BUNDLE PICTURE... | --golden   (see README.md) */
 import { webcrypto } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { existsSync, readFileSync } from "node:fs";
+import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { BundleError, checkGolden, openBundle, prepareImage, runSession, sessionOptions, topClasses } from "edgekit-bundle";
@@ -10,7 +11,6 @@ import { PNG } from "pngjs";
 globalThis.crypto ??= webcrypto; // Node 18 has it by this name only
 
 const USAGE = "usage: node predict.mjs BUNDLE (PICTURE.png ... | --golden) [--variant NAME] [--top N] [--json]";
-const PROVIDER = "CPUExecutionProvider";
 const VERDICT_NO = 3;
 const MOST_PIXELS = 64_000_000;
 
@@ -18,8 +18,20 @@ async function main() {
   const { values, positionals } = readArguments();
   const [directory, ...pictures] = positionals;
   if (!directory || values.golden === pictures.length > 0) return fail(USAGE, 2);
-  const bundle = await openBundle((path) => readFile(join(directory, path)));
+  const bundle = await open(directory);
   return values.golden ? checkAll(bundle, values) : predictAll(bundle, pictures, values);
+}
+
+async function open(directory) {
+  if ((await stat(directory)).isFile()) throw new BundleError(`${directory} is a file, and this sample reads a directory: unzip it first`);
+  const machine = { provider: "CPUExecutionProvider", onnxruntime: ort.env.versions.node, cpu: "this CPU", flags: cpuFlags() };
+  return openBundle((path) => readFile(join(directory, path)), machine);
+}
+
+/** Linux tells what the CPU has; elsewhere nobody knows. */
+function cpuFlags() {
+  const told = existsSync("/proc/cpuinfo") && readFileSync("/proc/cpuinfo", "utf8").match(/^(?:flags|Features)\s*:(.*)$/m);
+  return told ? new Set(told[1].trim().split(/\s+/)) : null;
 }
 
 function readArguments() {
@@ -38,14 +50,14 @@ async function load(bundle, variant) {
     const session = await ort.InferenceSession.create(model, sessionOptions(variant, ["cpu"], externalData));
     return (inputs) => runSession(ort, session, inputs);
   } catch (error) {
-    throw new BundleError(`ONNX Runtime ${ort.env.versions.node} does not load ${variant.file}: ${error.message}`);
+    throw new BundleError(`ONNX Runtime ${ort.env.versions.node} does not load ${variant.file}: ${error.message.replace(/\s+/g, " ")}`);
   }
 }
 
 async function predictAll(bundle, pictures, { variant, top, json }) {
   const { preprocessing, postprocessing, outputs } = bundle.manifest;
   if (preprocessing?.kind !== "image") throw new BundleError(`this bundle wants ${preprocessing?.kind ?? "arrays"}, no pictures`);
-  const run = await load(bundle, bundle.variant(variant, PROVIDER));
+  const run = await load(bundle, bundle.variant(variant));
   const answers = [];
   for (const picture of pictures) {
     const data = prepareImage(decodePng(await readFile(picture), picture), preprocessing);
@@ -63,11 +75,16 @@ function asLine({ picture, top }) {
 }
 
 async function checkAll(bundle, { variant, json }) {
-  const first = bundle.variant(variant, PROVIDER);
-  const chosen = variant ? [first] : bundle.variantsFor(PROVIDER);
+  const first = bundle.variant(variant);
+  const chosen = variant ? [first] : bundle.manifest.variants;
   const rows = [];
-  for (const each of chosen) rows.push(...(await checkGolden(bundle, each, await load(bundle, each), decodePng)));
-  console.log(json ? JSON.stringify(rows.map(plain)) : rows.map(({ ok, name, detail }) => `${ok ? "ok  " : "FAIL"} ${name}: ${detail}`).join("\n"));
+  for (const each of chosen) {
+    const reason = bundle.whyNot(each);
+    if (reason) console.error(`left out ${each.name}: ${reason}`);
+    else rows.push(...(await checkGolden(bundle, each, await load(bundle, each), { decode: decodePng })));
+  }
+  if (json) console.log(JSON.stringify(rows.map(plain)));
+  else for (const { ok, name, detail } of rows) console.log(`${ok ? "ok  " : "FAIL"} ${name}: ${detail}`);
   return rows.every(({ ok }) => ok) ? 0 : VERDICT_NO;
 }
 

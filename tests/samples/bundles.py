@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from edgekit.data import ImagePreprocessing
@@ -48,6 +48,42 @@ def write_echo(place: Path, preprocessing: ImagePreprocessing, sizes: Iterable[S
         samples.append({"raw": raw, "inputs": {"image": write_array(place, f"golden/{index}.image.bin", prepared)}})
         outputs.append({"pixels": write_array(place, f"golden/echo/{index}.pixels.bin", prepared)})
     write_manifest(place, preprocessing, samples, outputs)
+    return place
+
+
+def write_products(place: Path, weight: np.ndarray[Any, Any], given: np.ndarray[Any, Any]) -> Path:
+    """A bundle of a model that multiplies uint8 (1, n) by int8 (n, m) in integers, with one golden sample."""
+    for folder in ("models/sums", "golden/sums"):
+        (place / folder).mkdir(parents=True)
+    ends = [
+        ("image", TensorProto.UINT8, ["batch", len(weight)]),
+        ("sums", TensorProto.INT32, ["batch", weight.shape[1]]),
+    ]
+    tensors = [helper.make_tensor_value_info(*end) for end in ends]
+    node = helper.make_node("MatMulInteger", ["image", "weight"], ["sums"])
+    graph = helper.make_graph([node], "sums", tensors[:1], tensors[1:], [numpy_helper.from_array(weight, "weight")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, place / "models/sums/model.onnx")
+    sums = given.astype(np.int32) @ weight.astype(np.int32)
+    manifest = {
+        **{"schema_version": 1, "name": "sums", "preprocessing": None, "postprocessing": {"kind": "none"}},
+        "inputs": [{"name": "image", "dtype": "uint8", "shape": ["batch", len(weight)]}],
+        "outputs": [{"name": "sums", "dtype": "int32", "shape": ["batch", weight.shape[1]]}],
+        "variants": [
+            {
+                "name": "sums",
+                "file": "models/sums/model.onnx",
+                "providers": ["CPUExecutionProvider"],
+                "cpu_features": ["vnni"],
+            }
+        ],
+        "golden": {
+            "samples": [{"inputs": {"image": write_array(place, "golden/0.image.bin", given)}}],
+            "outputs": {"sums": [{"sums": write_array(place, "golden/sums/0.sums.bin", sums)}]},
+            "tolerance": {"sums": {"absolute": 0, "relative": 0, "same_top1": False}},
+        },
+    }
+    seal(place, manifest)
     return place
 
 

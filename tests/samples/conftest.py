@@ -6,15 +6,20 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from edgekit.data import ImagePreprocessing
+from tests.bundle.texts import write_text_model
 from tests.conftest import ROOT
 from tests.samples.bundles import Size, write_echo
+
+if TYPE_CHECKING:
+    from tests.samples.services import Service
 
 SAMPLES = ROOT / "samples"
 _INSTALL = "npm ci --prefix samples/"
@@ -122,3 +127,38 @@ def echo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small bundle whose model answers with the pixels that preprocessing made."""
     grey = ImagePreprocessing(8, 8, 1, 1 / 255, (0.3,), (0.37,), (8, 8))
     return write_echo(tmp_path_factory.mktemp("echo") / "bundle", grey, [Size(8, 8), Size(20, 30)])
+
+
+@pytest.fixture(scope="session")
+def http_sample() -> None:
+    """Skips a test where samples/http-service cannot be started."""
+    for package in ("fastapi", "uvicorn", "python_multipart"):
+        pytest.importorskip(package, reason=f"samples/http-service needs {package}")
+
+
+@pytest.fixture(scope="module")
+def service(http_sample: None, echo_bundle: Path) -> Iterator[Service]:
+    """samples/http-service with a bundle that echoes pictures, impatient and for small bodies."""
+    from tests.samples.services import PATIENCE_S, started
+
+    with started(echo_bundle, "--patience-s", PATIENCE_S, "--max-body-mb", 0.1) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def text_service(http_sample: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The same of a model of texts."""
+    pytest.importorskip("tokenizers")
+    from edgekit.bundle import Candidate, PackOptions, pack_bundle
+    from tests.samples.services import started
+
+    place = tmp_path_factory.mktemp("texts")
+    pack_bundle([Candidate("base", write_text_model(place / "m"))], place / "bundle", PackOptions())
+    with started(place / "bundle") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def picture(echo_bundle: Path) -> bytes:
+    """A PNG file of 20 x 30 pixels."""
+    return (echo_bundle / "golden/1.raw.png").read_bytes()

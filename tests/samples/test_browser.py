@@ -11,10 +11,11 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgekit.data import ImagePreprocessing
-from tests.samples.bundles import Size, write_echo
+from tests.samples.bundles import Size, write_echo, write_products
 from tests.samples.conftest import SAMPLES, Program, run
 
 _COLOUR = ImagePreprocessing(12, 20, 3, 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), (16,), "bicubic")
@@ -51,7 +52,7 @@ def test_webgpu_runs_or_is_refused(browser_sample: Program, digits_bundle: Path,
     ("address", "message"),
     [
         ("?ep=webgpu", "this browser has no WebGPU adapter; open the page without ?ep=webgpu to run on the CPU"),
-        ("?variant=half", "the bundle has no variant 'half' for CPUExecutionProvider"),
+        ("?variant=half", "bundle echo has no variant 'half'; it has echo"),
     ],
 )
 def test_what_cannot_be_had_is_said(browser_sample: Program, echo_bundle: Path, address: str, message: str) -> None:
@@ -60,6 +61,36 @@ def test_what_cannot_be_had_is_said(browser_sample: Program, echo_bundle: Path, 
     assert said.code == 3
     assert page["ready"] == "failed"
     assert page["message"].startswith(message)
+
+
+def test_what_does_not_run_here_is_said(browser_sample: Program, echo_bundle: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(echo_bundle, tmp_path / "bundle"))
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    variant = manifest["variants"][0]
+    reasons = {"newer": {"minimum_onnxruntime": "99.1"}, "wider": {"cpu_features": ["vnni", "avx512f"]}}
+    reasons |= {"sealed": {"encrypted": {"algorithm": "AES-256-GCM"}}}
+    manifest["variants"] = [variant | {"name": name} | fields for name, fields in reasons.items()]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    page = json.loads(browser_sample(bundle, "--json").out)
+    newer, wider, sealed = page["message"].removeprefix("bundle echo does not run here: ").split("; ", 2)
+    assert newer.startswith("newer: it needs ONNX Runtime 99.1 or newer, and 1.")
+    assert wider == "wider: WebAssembly has no avx512f"
+    assert sealed == "sealed: it is encrypted, which only Python's edgekit.runtime opens; pack it without --encrypt"
+
+
+def test_a_zip_is_to_be_unpacked(browser_sample: Program, echo_bundle: Path) -> None:
+    page = json.loads(browser_sample(echo_bundle, "--json", "--address", "?bundle=digits.zip").out)
+    assert page["message"] == "/digits.zip is a zip, and this page reads a directory: unzip it first"
+
+
+def test_sums_of_int8_do_not_saturate(browser_sample: Program, tmp_path: Path) -> None:
+    """Why a variant that wants VNNI may run in WebAssembly: without it, x86 stops pairs of products at 32767."""
+    products = np.full((1, 64), 255) @ np.full((64, 32), 127)
+    assert products.max() == 64 * 255 * 127
+    bundle = write_products(tmp_path / "bundle", np.full((64, 32), 127, np.int8), np.full((1, 64), 255, np.uint8))
+    page = json.loads(browser_sample(bundle, "--json").out)
+    assert page["verdict"] == "All 1 agree within the bundle's tolerance."
+    assert page["golden"][0]["outputs"]["sums"] == products.ravel().tolist()
 
 
 @pytest.fixture

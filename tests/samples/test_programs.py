@@ -8,14 +8,16 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgekit.data import ImagePreprocessing
+from edgekit.runtime.choose import missing_features
 from tests.pillow_reference import read_picture
 from tests.samples.bundles import Size, seal, write_echo
-from tests.samples.conftest import Program, build_c, run
+from tests.samples.conftest import SAMPLES, Program, build_c, run
 
 _SIZES = [Size(8, 8), Size(31, 17), Size(23, 64), Size(5, 3), Size(40, 64), Size(64, 20), Size(1, 1)]
 _FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
@@ -60,6 +62,13 @@ def _edit(bundle: Path, old: str, new: str) -> None:
     manifest.write_text(text.replace(old, new))
 
 
+def _say(bundle: Path, **fields: Any) -> None:
+    """Something else of the only variant."""
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["variants"][0] |= fields
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
 _BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "changed byte": (_change_byte, "models/echo/model.onnx is not the file that was packed: its sha256 differs"),
     "cut file": (_cut, "golden/0.image.bin has 252 bytes; manifest.json says 256"),
@@ -68,7 +77,14 @@ _BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "no manifest": (lambda b: (b / "manifest.json").unlink(), "manifest.json"),
     "unlisted model": (lambda b: _edit(b, '"file": "models/echo/', '"file": "models/other/'), "does not list"),
     "outside": (lambda b: _edit(b, "golden/0.image.bin", "../0.image.bin"), "../0.image.bin, which is outside of the"),
-    "no variant": (lambda b: _edit(b, "CPUExecutionProvider", "CUDAExecutionProvider"), "not encrypted"),
+    "no variant": (lambda b: _say(b, providers=["CUDAExecutionProvider"]), "does not run here: echo: it is for "),
+    "newer ORT": (lambda b: _say(b, minimum_onnxruntime="99.1"), "echo: it needs ONNX Runtime 99.1 or newer, and 1."),
+    "CPU": (lambda b: _say(b, cpu_features=["sse", "avx9000"]), "echo: this CPU has no avx9000"),
+    "encrypted": (
+        lambda b: _say(b, encrypted={"algorithm": "AES-256-GCM"}),
+        "echo: it is encrypted, which only Python",
+    ),
+    "session": (lambda b: _say(b, session={"config": {"ep.context_file_path": "/x"}}), "a place outside of the bundle"),
 }
 
 
@@ -82,6 +98,41 @@ def test_a_bad_bundle_is_one_line(sample: Program, echo_bundle: Path, tmp_path: 
     assert said.err.startswith("error: ")
     assert words in said.err
     assert said.err.count("\n") == 1
+
+
+def test_a_zip_is_to_be_unpacked(sample: Program, echo_bundle: Path, tmp_path: Path) -> None:
+    packed = shutil.make_archive(str(tmp_path / "bundle"), "zip", echo_bundle)
+    said = sample(packed, "--golden")
+    assert (said.code, said.out) == (1, "")
+    assert said.err == f"error: {packed} is a file, and this sample reads a directory: unzip it first\n"
+
+
+@pytest.mark.parametrize("feature", ["vnni", "AVX2", "amx-int8", "neon_dotprod"])
+def test_the_cpu_is_known_as_in_python(sample: Program, echo_bundle: Path, tmp_path: Path, feature: str) -> None:
+    bundle = Path(shutil.copytree(echo_bundle, tmp_path / "bundle"))
+    _say(bundle, cpu_features=[feature], minimum_onnxruntime="1.9")
+    said = sample(bundle, "--golden")
+    lacking = missing_features([feature])
+    assert said.code == (1 if lacking else 0), said.out + said.err
+    assert (f"this CPU has no {feature}" in said.err) == bool(lacking)
+
+
+def test_what_does_not_run_here_is_left_out(sample: Program, digits_bundle: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(digits_bundle, tmp_path / "bundle"))
+    _say(bundle, minimum_onnxruntime="2.0")
+    said = sample(bundle, "--golden", "--json")
+    assert said.code == 0, said.err
+    assert {row["name"].split()[0] for row in json.loads(said.out)} == {"base"}
+    assert said.err.startswith("left out int8: it needs ONNX Runtime 2.0 or newer, and 1.")
+    assert "int8: it needs ONNX Runtime 2.0" in sample(bundle, "--golden", "--variant", "int8").err
+
+
+def test_every_field_of_a_manifest_may_be_wrong(node_sample: Program, echo_bundle: Path) -> None:
+    said = run("node", Path(__file__).with_name("wrong_fields.mjs"), SAMPLES / "javascript", echo_bundle)
+    assert said.code == 0, said.out + said.err
+    tried, refused = map(int, said.out.split())
+    assert tried > 500
+    assert refused > tried / 2
 
 
 def test_other_numbers_are_a_no(sample: Program, echo_bundle: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ function showFacts({ manifest, variant, ep, threads }) {
     `Variant ${name}` + (size ? `, ${(size / 1e6).toFixed(2)} MB` : ""),
     metric && `${metric.name} ${Number(metric.value.toPrecision(4))} on ${metric.n} samples`,
     `runs on ${ep}, ${threads}`,
-    "every file's sha256 checked",
+    "the sha256 of what was loaded is the manifest's",
   ];
   byId("facts").textContent = facts.filter(Boolean).join(" · ");
 }
@@ -48,6 +48,7 @@ function prepareInput(model) {
   byId("clear").addEventListener("click", () => {
     pad.clear();
     showBars([], classes);
+    byId("best").textContent = "";
     byId("seen").getContext("2d").clearRect(0, 0, byId("seen").width, byId("seen").height);
     byId("timing").textContent = "What the model sees";
   });
@@ -92,7 +93,9 @@ function oneAtATime(work) {
 }
 
 function showAnswer({ manifest }, { values, prepared, milliseconds }) {
-  showBars(topClasses(values, manifest, Infinity), manifest.classes);
+  const answers = topClasses(values, manifest, Infinity);
+  showBars(answers, manifest.classes);
+  byId("best").textContent = `${answers[0].label} · ${percent(answers[0].probability)}`; // seen on a phone, where the bars are not
   showSeen(prepared, manifest.preprocessing);
   const { width, height } = manifest.preprocessing;
   byId("timing").textContent = `What the model sees: ${width} × ${height} pixels. Prepared and answered in ${milliseconds.toFixed(1)} ms.`;
@@ -118,8 +121,12 @@ function bar(label, probability, best) {
   row.querySelector(".label").textContent = label;
   row.querySelector(".label").title = label;
   row.querySelector(".fill").style.width = `${100 * (probability ?? 0)}%`;
-  row.querySelector(".number").textContent = probability === undefined ? "" : `${(100 * probability).toFixed(1)} %`;
+  row.querySelector(".number").textContent = probability === undefined ? "" : percent(probability);
   return row;
+}
+
+function percent(probability) {
+  return `${(100 * probability).toFixed(1)} %`;
 }
 
 /** The model's input, turned back into pixels. */
@@ -146,6 +153,7 @@ async function prove(model) {
     byId("verdict").textContent =
       good === found.length ? `All ${good} agree within the bundle's tolerance.` : `${found.length - good} of ${found.length} differ.`;
     byId("verdict").className = good === found.length ? "good" : "bad";
+    byId("left-out").textContent = model.leftOut.map(({ name, reason }) => `Left out ${name}: ${reason}.`).join(" ");
   } finally {
     byId("prove").disabled = false;
   }
@@ -153,7 +161,7 @@ async function prove(model) {
 
 function proofRow({ name, ok, error }) {
   const row = document.createElement("tr");
-  for (const text of [name, error.toExponential(1), ok ? "agrees" : "differs"]) row.insertCell().textContent = text;
+  for (const text of [name, error ? error.toExponential(1) : "0", ok ? "agrees" : "differs"]) row.insertCell().textContent = text;
   row.cells[2].className = ok ? "good" : "bad";
   return row;
 }

@@ -3,6 +3,8 @@ import { BundleError, checkGolden, openBundle, prepareImage, runSession, session
 
 const VENDOR = new URL("./vendor/ort/", import.meta.url).href;
 const PROVIDERS = { wasm: "CPUExecutionProvider", webgpu: "WebGpuExecutionProvider" };
+/** Its sums of uint8 times int8 do not saturate, which is what a variant wants VNNI for. It has nothing else. */
+const WEBASSEMBLY = { cpu: "WebAssembly", flags: new Set(["vnni"]) };
 
 /**
  * Open the bundle at a URL.
@@ -10,10 +12,12 @@ const PROVIDERS = { wasm: "CPUExecutionProvider", webgpu: "WebGpuExecutionProvid
  * @throws {BundleError}
  */
 export async function openModel(url, { ep = "wasm", variant }) {
-  if (!(ep in PROVIDERS)) throw new BundleError(`unknown ep '${ep}'; allowed: ${Object.keys(PROVIDERS).join(", ")}`);
+  if (url.pathname.endsWith(".zip")) throw new BundleError(`${url.pathname} is a zip, and this page reads a directory: unzip it first`);
+  if (!Object.hasOwn(PROVIDERS, ep)) throw new BundleError(`unknown ep '${ep}'; allowed: ${Object.keys(PROVIDERS).join(", ")}`);
   const ort = await runtime(ep);
-  const bundle = await openBundle(fetchFrom(url));
-  return new Model(ort, ep, bundle, bundle.variant(variant, PROVIDERS[ep])).load();
+  const machine = { provider: PROVIDERS[ep], onnxruntime: ort.env.versions.web, ...WEBASSEMBLY };
+  const bundle = await openBundle(fetchFrom(url), machine);
+  return new Model(ort, ep, bundle, bundle.variant(variant)).load();
 }
 
 async function runtime(ep) {
@@ -28,8 +32,9 @@ async function runtime(ep) {
 }
 
 function fetchFrom(url) {
+  const directory = url.href.replace(/\/*$/, "/");
   return async (path) => {
-    const answer = await fetch(new URL(path, url));
+    const answer = await fetch(new URL(path, directory));
     if (!answer.ok) throw new BundleError(`${path} cannot be fetched: ${answer.status} ${answer.statusText}`);
     return new Uint8Array(await answer.arrayBuffer());
   };
@@ -78,12 +83,17 @@ class Model {
     return { values, prepared, milliseconds: performance.now() - start };
   }
 
-  /** The golden samples of every variant that this provider runs. */
+  /** The variants that do not run here, and why. */
+  get leftOut() {
+    return this.manifest.variants.map((each) => ({ name: each.name, reason: this.bundle.whyNot(each) })).filter(({ reason }) => reason);
+  }
+
+  /** The golden samples of every variant that runs here. */
   async check() {
     const rows = [];
-    for (const variant of this.bundle.variantsFor(PROVIDERS[this.ep])) {
+    for (const variant of this.bundle.variants) {
       const session = variant === this.variant ? this.#session : await this.#open(variant);
-      rows.push(...(await checkGolden(this.bundle, variant, (inputs) => this.#run(session, inputs), decode)));
+      rows.push(...(await checkGolden(this.bundle, variant, (inputs) => this.#run(session, inputs), { decode })));
       if (session !== this.#session) await session.release();
     }
     return rows;
@@ -102,7 +112,7 @@ class Model {
     try {
       return await this.#ort.InferenceSession.create(model, sessionOptions(variant, [this.ep], externalData));
     } catch (error) {
-      throw new BundleError(`ONNX Runtime Web does not load ${variant.file} on ${this.ep}: ${error.message}`);
+      throw new BundleError(`ONNX Runtime Web does not load ${variant.file} on ${this.ep}: ${error.message.replace(/\s+/g, " ")}`);
     }
   }
 }

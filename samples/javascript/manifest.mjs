@@ -1,0 +1,112 @@
+/** The manifest of a bundle, read strictly: it is a foreign file, and code that comes after may rely on its shape. */
+export class BundleError extends Error {}
+
+const SCHEMA_VERSION = 1;
+const LONGEST_EDGE = 16384;
+const PLACE = /path|(?<!pro)file|folder|library/; // session entries that lead out of the bundle
+
+const text = kind("a text", (value) => typeof value === "string");
+const number = kind("a number", Number.isFinite);
+const whole = kind("a whole number", (value) => Number.isSafeInteger(value) && value >= 0);
+const edge = kind(`1 to ${LONGEST_EDGE}`, (value) => Number.isInteger(value) && value > 0 && value <= LONGEST_EDGE);
+const channels = kind("1 or 3", (value) => value === 1 || value === 3);
+const dim = kind("a size or a name", (value) => typeof value === "string" || (Number.isSafeInteger(value) && value >= 0));
+const array = fields({ file: text, dtype: text, shape: list(whole) });
+const image = fields({
+  input: text,
+  ...{ height: edge, width: edge, channels, scale: number, mean: list(number), std: list(number) },
+  "resize?": list(edge),
+  "resample?": text,
+});
+
+const MANIFEST = fields({
+  name: text,
+  ...{ inputs: list(fields({ name: text })), outputs: list(fields({ name: text, shape: list(dim) })) },
+  "classes?": list(text),
+  "preprocessing?": preprocessing,
+  "postprocessing?": fields({ "kind?": text, "output?": text }),
+  variants: list(
+    fields({
+      ...{ name: text, file: text, providers: list(text) },
+      ...{ "format?": text, "minimum_onnxruntime?": text, "cpu_features?": list(text) },
+      "session?": fields({ "graph_optimization_level?": text, "intra_op_threads?": whole, "config?": config }),
+    }),
+  ),
+  golden: fields({
+    samples: list(fields({ inputs: named(array), "raw?": text })),
+    outputs: named(list(named(array))),
+    tolerance: named(fields({ absolute: number, relative: number })),
+  }),
+  files: named(fields({ sha256: text, bytes: whole })),
+});
+
+/**
+ * Read a manifest.json.
+ * @param {Uint8Array} bytes
+ * @throws {BundleError} if it is none that this code understands; the message names the field.
+ */
+export function parseManifest(bytes) {
+  const manifest = parseJson(bytes);
+  if (manifest?.schema_version !== SCHEMA_VERSION) {
+    throw new BundleError(
+      `manifest.json has schema_version ${manifest?.schema_version}; this sample reads ${SCHEMA_VERSION}: ` +
+        "take the sample of the edgekit that packed the bundle",
+    );
+  }
+  MANIFEST(manifest, "");
+  return manifest;
+}
+
+function parseJson(bytes) {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (error) {
+    throw new BundleError(`manifest.json is no UTF-8 JSON (${error.message.replace(/\s+/g, " ")})`);
+  }
+}
+
+/** Each of these makes (value, place) => void, which throws where the value is something else. */
+function kind(words, fits) {
+  return (value, place) => fits(value) || wrong(place, words);
+}
+
+function list(check) {
+  return (value, place) => (Array.isArray(value) ? value : wrong(place, "a list")).forEach((each, i) => check(each, `${place}[${i}]`));
+}
+
+function named(check) {
+  return (value, place) => Object.entries(object(value, place)).forEach(([key, each]) => check(each, `${place}.${key}`));
+}
+
+/** A key with a ? may be missing or null. */
+function fields(checks) {
+  return (value, place) => {
+    object(value, place);
+    for (const [key, check] of Object.entries(checks)) {
+      const name = key.replace(/\?$/, "");
+      if (name === key || (value[name] ?? null) !== null) check(value[name], place ? `${place}.${name}` : name);
+    }
+  };
+}
+
+function object(value, place) {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? value : wrong(place, "an object");
+}
+
+function preprocessing(value, place) {
+  fields({ kind: text })(value, place);
+  if (value.kind !== "image") return;
+  image(value, place);
+  if ([value.mean, value.std].some(({ length }) => length !== value.channels)) wrong(`${place}.mean`, "one number a channel, as is std");
+  if (value.resize?.length > 2) wrong(`${place}.resize`, "at most 2 numbers");
+}
+
+function config(value, place) {
+  named(text)(value, place);
+  const outside = Object.keys(value).find((key) => PLACE.test(key));
+  if (outside) throw new BundleError(`manifest.json: ${place}.${outside} names a place outside of the bundle, which no bundle may`);
+}
+
+function wrong(place, words) {
+  throw new BundleError(`manifest.json: ${place || "its content"} must be ${words}; the bundle is damaged, or of another program`);
+}
