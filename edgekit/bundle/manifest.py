@@ -10,11 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from edgekit.errors import BundleError
+from edgekit.runtime.manifest import Manifest
 
-_ORDER = (
-    *("schema_version", "edgekit", "name", "version", "created", "description", "license", "task", "family", "classes"),
-    *("inputs", "outputs", "preprocessing", "postprocessing", "guard", "variants", "golden", "files"),
-)
+_ORDER = ("schema_version", *Manifest.__dataclass_fields__)
 
 
 def created_now() -> str:

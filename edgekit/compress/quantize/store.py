@@ -8,26 +8,18 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from edgekit.compress.quantize.additions import Additions
 from edgekit.compress.quantize.candidates import Weight
 from edgekit.compress.quantize.packing import pack_adjacent
 from edgekit.compress.quantize.rounding import half_is_smaller
-from edgekit.graph.scopes import Names, drop_initializers, rename_uses
+from edgekit.graph.scopes import drop_initializers, rename_uses
 from edgekit.specs import Array
 
 
-class Store:
-    """Puts weights into a model's main graph, from where its subgraphs read them too.
-
-    Args:
-        model: Changed in place; call `finish` once at the end.
-    """
-
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self._model = model
-        self._names = Names(model)
-        self._nodes: list[onnx.NodeProto] = []
+class Store(Additions):
+    """Puts weights into a model's main graph, in the place of those that they were."""
 
     def integers(self, weight: Weight, q: Array, scale: Array, *, bits: int = 8) -> None:
         """Store a weight as q * scale.
@@ -38,27 +30,20 @@ class Store:
             scale: float32, broadcastable to it.
             bits: 4 to put two in a byte.
         """
-        stored = self._add_int4(q) if bits == 4 else self._add("q", q)
+        stored = self._add_int4(q) if bits == 4 else self.add("q", q)
         values = self._cast(stored, TensorProto.FLOAT)
         self._replace(weight, helper.make_node("Mul", [values, self._scales(scale)], [""]))
 
     def halves(self, weight: Weight) -> None:
         """Store a weight as float16."""
-        name = self._add("h", weight.values.astype(np.float16))
+        name = self.add("h", weight.values.astype(np.float16))
         self._replace(weight, helper.make_node("Cast", [name], [""], to=weight.tensor.data_type), cast=False)
-
-    def finish(self) -> None:
-        """Put the nodes in front of all others."""
-        rest = [onnx.NodeProto.FromString(n.SerializeToString()) for n in self._model.graph.node]
-        del self._model.graph.node[:]
-        self._model.graph.node.extend([*self._nodes, *rest])
-        self._nodes = []
 
     def _scales(self, scale: Array) -> str:
         squeezed = _drop_leading_ones(scale)
         if not half_is_smaller(squeezed):
-            return self._add("s", squeezed.astype(np.float32))
-        return self._cast(self._add("s", squeezed.astype(np.float16)), TensorProto.FLOAT)
+            return self.add("s", squeezed.astype(np.float32))
+        return self._cast(self.add("s", squeezed.astype(np.float16)), TensorProto.FLOAT)
 
     def _replace(self, weight: Weight, node: onnx.NodeProto, cast: bool = True) -> None:
         inside = weight.graph is not self._model.graph
@@ -73,17 +58,10 @@ class Store:
         else:
             self._nodes.append(node)
 
-    def _add(self, wish: str, values: Array) -> str:
-        name = self._names.fresh(wish)
-        self._model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
-        return name
-
     def _add_int4(self, q: Array) -> str:
         """Two's complement in four bits, two neighbours in a byte."""
-        name = self._names.fresh("q")
         data = pack_adjacent(q.astype(np.uint8).reshape(1, -1) & 0xF, 4).tobytes()
-        self._model.graph.initializer.append(helper.make_tensor(name, TensorProto.INT4, q.shape, data, raw=True))
-        return name
+        return self.add_raw("q", TensorProto.INT4, q.shape, data)
 
     def _cast(self, source: str, to: int) -> str:
         name = self._names.fresh("f")
@@ -92,8 +70,8 @@ class Store:
 
 
 def _drop_leading_ones(scale: Array) -> Array:
-    """A shape that broadcasts alike and takes fewer bytes."""
+    """A shape that broadcasts alike and takes fewer bytes; one dimension stays."""
     shape = list(scale.shape)
-    while shape and shape[0] == 1:
+    while len(shape) > 1 and shape[0] == 1:
         shape.pop(0)
-    return scale.reshape(shape)
+    return scale.reshape(shape or 1)

@@ -16,10 +16,10 @@ from edgekit.specs import Array
 def conv(tracing: Tracing, index: int) -> None:
     """Weight (out, in / groups, kernel...); a depthwise convolution keeps channels apart."""
     node = tracing.model.graph.node[index]
-    x, weight, bias = tracing.read(index, 0), tracing.read(index, 1), tracing.read(index, 2)
-    if x is None or weight is None or node.input[1] not in tracing.constants or not _is_constant(tracing, index, 2):
-        tracing.opaque(index, "has a weight that is computed")
+    read = _read_constant(tracing, index)
+    if read is None:
         return
+    x, weight, bias = read
     groups = int(attribute(node, "group", 1))
     dims = tracing.constants[node.input[1]].dims
     out, inner = int(dims[0]), int(dims[1])
@@ -37,10 +37,10 @@ def conv(tracing: Tracing, index: int) -> None:
 def conv_transpose(tracing: Tracing, index: int) -> None:
     """Weight (in, out / groups, kernel...)."""
     node = tracing.model.graph.node[index]
-    x, weight, bias = tracing.read(index, 0), tracing.read(index, 1), tracing.read(index, 2)
-    if x is None or weight is None or node.input[1] not in tracing.constants or not _is_constant(tracing, index, 2):
-        tracing.opaque(index, "has a weight that is computed")
+    read = _read_constant(tracing, index)
+    if read is None:
         return
+    x, weight, bias = read
     groups = int(attribute(node, "group", 1))
     if groups > 1:  # rare enough; what is not treated stays
         tracing.opaque(index, "is a transposed convolution in groups")
@@ -50,6 +50,16 @@ def conv_transpose(tracing: Tracing, index: int) -> None:
     _follow_bias(tracing, index, bias, weight[1])
     tracing.block(x[2:], node, "moves over this axis")
     tracing.give(node.output[0], (x[0], weight[1], *(None,) * (len(x) - 2)))
+
+
+def _read_constant(tracing: Tracing, index: int) -> tuple[Axes, Axes, Axes | None] | None:
+    """What a convolution reads; None where its weight or bias is computed, which the walk is told."""
+    x, weight, bias = tracing.read(index, 0), tracing.read(index, 1), tracing.read(index, 2)
+    constant = tracing.model.graph.node[index].input[1] in tracing.constants and _is_constant(tracing, index, 2)
+    if x is None or weight is None or not constant:
+        tracing.opaque(index, "has a weight that is computed")
+        return None
+    return x, weight, bias
 
 
 def gemm(tracing: Tracing, index: int) -> None:
