@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.data.series import SeriesPreprocessing
-from edgekit.data.split import Split
+from edgekit.data.split import SPLIT_SEED, Split
 from edgekit.errors import DataError
 from edgekit.runtime.image import ImagePreprocessing
 from edgekit.specs import Array, TensorSpec
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from edgekit.data.text.pairs import PairPreprocessing
     from edgekit.data.text.preprocessing import TextPreprocessing
 
-SPLIT_SEED = 20240229
 # What is cut from each class of a published training split; the rest is trained on.
 _SHARES = {"calibration": 0.1, "validation": 0.15}
 

@@ -8,8 +8,8 @@ from zlib import crc32
 
 import numpy as np
 
-from edgekit.data.dataset import SPLIT_SEED, DataSet
-from edgekit.data.split import Split, is_memory
+from edgekit.data.dataset import DataSet
+from edgekit.data.split import SPLIT_SEED, Split, is_memory
 from edgekit.specs import Array, TensorSpec
 
 

@@ -13,6 +13,7 @@ from edgekit.errors import DataError
 from edgekit.runtime.arrays import ARRAY_ERRORS, read_npz
 from edgekit.specs import Array, Feeds, TensorSpec
 
+SPLIT_SEED = 20240229
 _STATES = ("hidden", "cell")
 
 

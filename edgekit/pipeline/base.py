@@ -10,8 +10,9 @@ from edgekit.compress.prune.text_model import export_cut
 from edgekit.files import sha256_of
 from edgekit.judge import prepare_judge
 from edgekit.load import fingerprint
-from edgekit.pipeline.language import causal_base, clear_companions, export_causal, text_cuts, text_of_base
+from edgekit.pipeline.causal import causal_base, export_causal
 from edgekit.pipeline.loaded import export_base, load_base
+from edgekit.pipeline.text import clear_companions, text_cuts, text_of_base
 from edgekit.pipeline.workspace import Workspace, versions
 from edgekit.training.checkpoint import CONFIG, WEIGHTS, read_config
 from edgekit.training.fit import card_for, fit

@@ -18,7 +18,7 @@ from edgekit.files import write_text
 from edgekit.load import Description, ModelSource, adapted, load_model, open_checkpoint
 from edgekit.load.builder import users_code
 from edgekit.load.causal import find_causal
-from edgekit.pipeline.language import own_tokenizer, refuse_other_tokenizer, text_of_base, told_metadata, told_task
+from edgekit.pipeline.text import own_tokenizer, refuse_other_tokenizer, text_of_base, told_metadata, told_task
 from edgekit.recipe import BASE, Recipe
 from edgekit.specs import TensorSpec
 from edgekit.tasks import TASKS, find_metric

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from edgekit.compress.finetune import fine_tune, keep
+from edgekit.compress.quantize.plan import Plan
 from edgekit.compress.quantize.qdq import write_qdq
-from edgekit.compress.quantize.static import CalibrationConfig, Plan, StaticConfig, nothing_to_quantise, plan_static
+from edgekit.compress.quantize.static import CalibrationConfig, StaticConfig, nothing_to_quantise, plan_static
 from edgekit.compress.quantize.thaw import thaw
 from edgekit.compress.technique import ExcludedNode, StepConfig, StepResult, TorchStep, technique
 from edgekit.errors import CompressError, ModelError

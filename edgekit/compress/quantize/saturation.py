@@ -11,22 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 
 from edgekit.compress.quantize.calibration import open_with_outputs
 from edgekit.compress.quantize.placement import WEIGHTED, Wiring
+from edgekit.compress.quantize.plan import Plan
 from edgekit.compress.quantize.qdq import activation_scale, quantize_weight, weight_axis
 from edgekit.compress.technique import OnnxStep
 from edgekit.graph.scopes import attribute
 from edgekit.machine import cpu_flags, has_vnni
 from edgekit.progress import warn
 from edgekit.specs import Array
-
-if TYPE_CHECKING:
-    from edgekit.compress.quantize.static import Plan
 
 _HIGHEST, _LOWEST = 32767, -32768
 _SAMPLES = 16

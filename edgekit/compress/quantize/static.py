@@ -6,7 +6,7 @@ Source: Jacob et al. 2018, arXiv:1712.05877; Nagel et al. 2021, arXiv:2106.08295
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +18,8 @@ from edgekit.compress.quantize.candidates import find_weights
 from edgekit.compress.quantize.equalize import equalise, links, unevenness
 from edgekit.compress.quantize.moments import observe_multipliers
 from edgekit.compress.quantize.observers import Method, Observation, Range
-from edgekit.compress.quantize.on_data import observe_inputs
-from edgekit.compress.quantize.placement import WEIGHTED, Placement, Wiring, gates, place
+from edgekit.compress.quantize.placement import Placement, Wiring, gates, place
+from edgekit.compress.quantize.plan import Plan
 from edgekit.compress.quantize.plausible import doubts
 from edgekit.compress.quantize.pooling import pool_by_mean
 from edgekit.compress.quantize.qdq import Scheme, write_qdq
@@ -34,7 +34,6 @@ from edgekit.graph.normalise import normalise
 from edgekit.graph.read import read_model
 from edgekit.graph.write import copy_model, write_model
 from edgekit.progress import warn
-from edgekit.specs import Array
 
 MIN_OPSET = 13  # scales per channel
 _PEAK_SAMPLES = 64
@@ -120,42 +119,6 @@ def quantize_static(config: StaticConfig, step: OnnxStep) -> StepResult:
     reason = f"{len(plan.placement.nodes)} nodes run in int8 on ranges of {len(plan.data)} samples"
     said = "; ".join(filter(None, [reason, saturation_told(sums)]))
     return StepResult(True, said, plan.left, {**_details(plan, config), **sums})
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that is settled before a file is written.
-
-    Attributes:
-        model: The float model, normalised, its channels equalised where they were uneven.
-        placement: What runs in int8; empty where nothing can.
-        scheme: How numbers are represented.
-        data: The calibration samples that were looked at.
-        ranges: Of every tensor of `placement.observed`.
-        means: (channels,) means of the observed tensors.
-        left: Nodes with weights that stay in float, and why.
-        equalised: Tensors whose channels were rescaled.
-        smoothed: Inputs of products whose outlier channels went into the weights.
-        masks: How many attention masks got a fill that Softmax is fast on.
-    """
-
-    model: onnx.ModelProto
-    placement: Placement
-    scheme: Scheme
-    data: Split
-    ranges: dict[str, Range] = field(default_factory=dict)
-    means: dict[str, Array] = field(default_factory=dict)
-    left: tuple[ExcludedNode, ...] = ()
-    equalised: tuple[str, ...] = ()
-    smoothed: tuple[str, ...] = ()
-    masks: int = 0
-
-    def moments(self, rounding: Literal["auto", "data", "nearest"]) -> dict[str, Array]:
-        """Second moments of the inputs of the nodes whose weights are rounded on data, by their first output."""
-        nodes = {n.output[0]: n.op_type for n in self.model.graph.node if n.op_type in WEIGHTED}
-        convolutional = any(kind == "Conv" and name in self.placement.nodes for name, kind in nodes.items())
-        wanted = rounding == "data" or (rounding == "auto" and convolutional)
-        return observe_inputs(self.model, set(nodes), self.data) if wanted and self.placement.nodes else {}
 
 
 def plan_static(

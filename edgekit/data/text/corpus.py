@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgekit.data.dataset import SPLIT_SEED
+from edgekit.data.split import SPLIT_SEED
 from edgekit.errors import DataError
 from edgekit.specs import Array
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.data.dataset import SPLIT_SEED, DataSet, DataSource
+from edgekit.data.dataset import DataSet, DataSource
 from edgekit.data.pretraining import pretraining_split
-from edgekit.data.split import Split
+from edgekit.data.split import SPLIT_SEED, Split
 from edgekit.data.text import cmudict, fortunes, spam_assassin
 from edgekit.data.text.config import TextConfig
 from edgekit.data.text.corpus import Corpus, split_corpus

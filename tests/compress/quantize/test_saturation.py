@@ -12,9 +12,10 @@ from onnx import numpy_helper
 
 from edgekit.compress import OnnxStep
 from edgekit.compress.quantize import saturation as module
+from edgekit.compress.quantize.plan import Plan
 from edgekit.compress.quantize.qdq import Scheme, quantize_weight
 from edgekit.compress.quantize.saturation import reduce_where_needed, saturation
-from edgekit.compress.quantize.static import Plan, StaticConfig, plan_static, quantize_static
+from edgekit.compress.quantize.static import StaticConfig, plan_static, quantize_static
 from edgekit.data.split import Split
 from edgekit.ort import Session
 from tests.compress.quantize.nets import Net, images, mobile_block, normal, run, snr_db

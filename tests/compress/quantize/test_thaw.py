@@ -13,8 +13,9 @@ from onnx import numpy_helper
 
 from edgekit.compress.quantize.observers import Range
 from edgekit.compress.quantize.placement import place
+from edgekit.compress.quantize.plan import Plan
 from edgekit.compress.quantize.qdq import Scheme, write_qdq
-from edgekit.compress.quantize.static import Plan, StaticConfig, plan_static
+from edgekit.compress.quantize.static import StaticConfig, plan_static
 from edgekit.compress.quantize.thaw import thaw
 from edgekit.compress.technique import Target
 from edgekit.data.split import Split

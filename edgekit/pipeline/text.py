@@ -1,11 +1,10 @@
-"""Language models of others as the base of a run: their own tokeniser, optimum's export, torch's own figures."""
+"""Tokenisers of the base of a run, and what is cut off it that texts do not need."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgekit.data import DataSet, DataSource, TextConfig, our_task
 from edgekit.data.text.beside import find_tokenizer, find_tokenizers, place_of_tokenizer, told_of
@@ -15,31 +14,11 @@ from edgekit.data.text.tokenizer import FILE, PairTokenizers, TextTokenizer, loa
 from edgekit.errors import ModelError
 from edgekit.graph.read import read_model
 from edgekit.load import ModelSource
-from edgekit.load.causal import CausalSource, TorchDecoder, find_causal
 from edgekit.load.source import hugging_face_place
 from edgekit.recipe import Recipe
-from edgekit.tasks.metric import summarise
 from edgekit.training.checkpoint import read_config
 
-if TYPE_CHECKING:
-    from edgekit.pipeline.workspace import Workspace
-
 _OWN = ("tokenizer", "vocabulary")
-
-
-def causal_base(recipe: Recipe) -> CausalSource | None:
-    """The base of a recipe, where it is a language model of Hugging Face; None for any other.
-
-    Raises:
-        ModelError: if the recipe would train it.
-    """
-    found = find_causal(recipe.model) if recipe.model else None
-    if found is not None and recipe.fine_tunes:
-        raise ModelError(
-            f"{recipe.subject} is a model for {found.head.task}: recipes compress and judge it, but do not train it "
-            "on; leave `train` out"
-        )
-    return found
 
 
 def text_of_base(recipe: Recipe, source: DataSource, task: str) -> DataSet:
@@ -76,30 +55,6 @@ def _tokenizer_of_source(model: ModelSource) -> TextTokenizer | PairTokenizers |
         return find_tokenizers(Path(model.checkpoint), told) if told.get("kind") in ("text", "pairs") else None
     place = hugging_face_place(model.hf) if model.hf else None
     return load_tokenizer(place) if place is not None and (place / FILE).is_file() else None
-
-
-def export_causal(work: Workspace, source: CausalSource, out: Path) -> dict[str, Any]:
-    """Write the base of a run by optimum, and judge it in torch on validation data.
-
-    Returns:
-        What the export says, and under `torch` each metric, on the same texts as the exported file will be judged on;
-        without that where the file is cut, which is no longer the model that torch has.
-
-    Raises:
-        EdgekitError: as loading, exporting and judging raise it.
-    """
-    from edgekit.evaluate import scores_of
-    from edgekit.export.language import export_language
-
-    config, model = work.recipe.export, source.load()
-    exported = export_language(model, out, opset=config.opset, target_ort=config.target_ort)
-    if config.cuts:
-        return exported
-    metrics = [work.metric, *(work.bound(name) for name in work.task.also)]
-    validation = work.data.splits["validation"]
-    asked = replace(validation, arrays={"ids": validation.arrays["input_ids"]})
-    found = scores_of(TorchDecoder(model), asked, metrics)
-    return {**exported, "torch": {m.name: summarise(m, found[m.name]).as_dict() for m in metrics}}
 
 
 def own_tokenizer(model: Path, metadata: Mapping[str, str], config: TextConfig) -> TextTokenizer:
