@@ -39,7 +39,7 @@ def prune_directory(
 def _table(report: PruneReport, out: Path) -> Table:
     from rich.table import Table
 
-    from edgekit.report.chain import human_count
+    from edgekit.report.figures import human_count
 
     table = Table(title=f"{out}: {report.method}", title_justify="left", caption=report.reason, caption_justify="left")
     for column in ("", "before", "after", "change"):

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from edgekit import machine
 from edgekit.data import DataSet
 from edgekit.files import replacing, sha256_of
 from edgekit.pictures import Subject, gather, write_arrays
 from edgekit.pipeline.results import ModelResult
+from edgekit.pipeline.workspace import versions
 from edgekit.recipe import BASE
 from edgekit.specs import Array
 from edgekit.steps import StepStore
@@ -45,10 +45,8 @@ class PicturePlan:
 
     def key(self) -> list[Any]:
         """Everything that the result depends on."""
-        there = machine.package_versions()
-        versions = {name: there[name] for name in _PACKAGES if name in there}
         hashes = {name: sha256_of(path) for name, path in self.models.items()}
-        return [hashes, self.compared, self.task.name, self.fingerprint, versions]
+        return [hashes, self.compared, self.task.name, self.fingerprint, versions(*_PACKAGES)]
 
 
 def has_pictures(task: Task) -> bool:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from edgekit import machine
 from edgekit.data import Split, load_npz
 from edgekit.evaluate import paired_drop, scores
 from edgekit.files import replacing, sha256_of
 from edgekit.load import Builder, open_checkpoint
+from edgekit.pipeline.workspace import versions
 from edgekit.recipe.model import BASE, RobustConfig
 from edgekit.specs import Array
 from edgekit.steps import StepStore
@@ -88,7 +88,7 @@ def measure_robustness(plan: RobustPlan, store: StepStore, split: Callable[[], S
         sha256_of(plan.checkpoint / WEIGHTS),
         config.model_dump(),
         plan.fingerprint,
-        _versions("torch", "edgekit"),
+        versions("torch", "edgekit"),
     ]
     store.run(
         "adversarial", made_of, [plan.examples], lambda: _make_examples(plan, split()), "attacking the float model"
@@ -97,7 +97,7 @@ def measure_robustness(plan: RobustPlan, store: StepStore, split: Callable[[], S
         sha256_of(plan.examples),
         [(s.model, s.step, sha256_of(s.path)) for s in plan.stages],
         plan.metric.name,
-        _versions("onnxruntime", "onnxruntime-gpu", "edgekit"),
+        versions("onnxruntime", "onnxruntime-gpu", "edgekit"),
     ]
     return store.run("robust", judged_on, [], lambda: _judge(plan, split()), "judging under attack").result
 
@@ -149,8 +149,3 @@ def _scores(model: Path, split: Split, metric: Metric) -> Array:
     from edgekit.ort import Session
 
     return scores(Session(model), split, metric)
-
-
-def _versions(*packages: str) -> dict[str, str]:
-    there = machine.package_versions()
-    return {name: there[name] for name in packages if name in there}

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgekit.bench import BenchReport, BenchRow, Changes, RowComparison, Verdict
-from edgekit.report.comparison import human_bytes
-from edgekit.report.figures import figure, ratio, short_names, with_interval
+from edgekit.report.figures import figure, human_bytes, ratio, short_names, with_interval
 from edgekit.report.sheets import FittedTable, Line, Mark, Sheet
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from edgekit.report.comparison import human_bytes, metric_text, percent_or_value
+from edgekit.report.comparison import metric_text
+from edgekit.report.figures import human_bytes, human_count, percent_or_value
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -53,18 +54,6 @@ def chain_table(report: Mapping[str, Any]) -> Table | None:
     for line in lines:
         table.add_row(*(cell.partition(" [")[0] for cell in line))
     return table
-
-
-def human_count(count: float) -> str:
-    """A number of parameters or multiply-accumulates for people.
-
-    >>> human_count(1_234_567), human_count(950)
-    ('1.23 M', '950')
-    """
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= limit:
-            return f"{count / limit:.3g} {unit}"
-    return f"{count:.0f}"
 
 
 def _links(model: Mapping[str, Any]) -> int:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgekit.recipe import BASE
 from edgekit.recipe.floor import shortfalls
+from edgekit.report.figures import human_bytes, percent_or_value
 
 COLUMNS = ("model", "on", "metric (test)", "drop", "size", "smaller", "p50 latency", "faster", "notes")
 
@@ -42,26 +44,8 @@ def setting_of(row: Mapping[str, Any]) -> str:
     return f"{row['provider']}, batch {row['batch']}"
 
 
-def percent_or_value(value: float, unit: str, *, signed: bool = False) -> str:
-    """A share in percent, any other metric with its unit."""
-    sign = "+" if signed else ""
-    return f"{100 * value:{sign}.2f} %" if unit == "" else f"{value:{sign}.4g} {unit}".strip()
-
-
-def human_bytes(count: float) -> str:
-    """Bytes for people.
-
-    >>> human_bytes(123_456)
-    '123.5 kB'
-    """
-    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= limit:
-            return f"{count / limit:.1f} {unit}"
-    return f"{count:.0f} B"
-
-
 def _line(report: Mapping[str, Any], model: Mapping[str, Any], row: Mapping[str, Any]) -> Comparison:
-    quality, drop, base = model["metric"]["test"], model["drop"]["test"], model["name"] == "base"
+    quality, drop, base = model["metric"]["test"], model["drop"]["test"], model["name"] == BASE
     unit, gain = quality["unit"], row["speedup"]
     cells = (
         model["name"],

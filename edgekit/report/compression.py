@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.report.comparison import human_bytes
+from edgekit.report.figures import human_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from edgekit.report.comparison import human_bytes
+from edgekit.report.figures import human_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table

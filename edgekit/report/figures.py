@@ -1,4 +1,4 @@
-"""Figures of a benchmark as people read them."""
+"""Figures as people read them."""
 
 from __future__ import annotations
 
@@ -36,6 +36,36 @@ def with_interval(value: float, interval: Sequence[float] | None, unit: str = ""
     return f"{text}{unit} [{interval[0]:.{decimals}f}, {interval[1]:.{decimals}f}]"
 
 
+def percent_or_value(value: float, unit: str, *, signed: bool = False) -> str:
+    """A share in percent, any other metric with its unit."""
+    sign = "+" if signed else ""
+    return f"{100 * value:{sign}.2f} %" if unit == "" else f"{value:{sign}.4g} {unit}".strip()
+
+
+def human_bytes(count: float) -> str:
+    """Bytes for people.
+
+    >>> human_bytes(123_456)
+    '123.5 kB'
+    """
+    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= limit:
+            return f"{count / limit:.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+def human_count(count: float) -> str:
+    """A number of parameters or multiply-accumulates for people.
+
+    >>> human_count(1_234_567), human_count(950)
+    ('1.23 M', '950')
+    """
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= limit:
+            return f"{count / limit:.3g} {unit}"
+    return f"{count:.0f}"
+
+
 def short_names(models: Iterable[str]) -> dict[str, str]:
     """The shortest ends of paths that tell models apart.
 
@@ -66,8 +96,6 @@ def ratio(value: float, interval: Sequence[float] | None) -> str:
 
 def machine_lines(machine: Mapping[str, object]) -> list[tuple[str, str]]:
     """Facts of a machine as (what, value), whatever facts there are; what is not known is left out."""
-    from edgekit.report.comparison import human_bytes
-
     lines = []
     for key, value in machine.items():
         text = human_bytes(float(str(value))) if key.endswith("_bytes") and value is not None else _plain(value)

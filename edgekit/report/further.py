@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from edgekit.recipe import BASE
 from edgekit.recipe.floor import base_value
-from edgekit.report.comparison import human_bytes, percent_or_value, why_unchanged
+from edgekit.report.comparison import why_unchanged
+from edgekit.report.figures import human_bytes, percent_or_value
 
 
 def further_lines(report: Mapping[str, Any]) -> list[str]:
@@ -47,7 +49,7 @@ def _baseline(report: Mapping[str, Any]) -> Iterator[str]:
 def _also(model: Mapping[str, Any]) -> Iterator[str]:
     metric = model["metric"]["test"]
     more = list(metric.get("also", {}).values())
-    if model["name"] != "base" and "drift" in metric:
+    if model["name"] != BASE and "drift" in metric:
         more += [metric["drift"], *metric["drift"].get("also", {}).values()]
     said = ", ".join(f"{m['name']} {percent_or_value(m['value'], m['unit'])}" for m in more)
     if said:
@@ -78,7 +80,7 @@ def _writing(model: Mapping[str, Any]) -> Iterator[str]:
     found = model.get("generation")
     if not found:
         return
-    gain = "" if model["name"] == "base" else f" ({found['ratio']:.2f}x)"
+    gain = "" if model["name"] == BASE else f" ({found['ratio']:.2f}x)"
     line = (
         f"- {model['name']} writes {found['tokens_per_second']:.1f} tokens/s{gain}, the first after "
         f"{found['first_token_ms']:.1f} ms (prompt of {found['prompt_tokens']} tokens, {found['tokens']} written, "

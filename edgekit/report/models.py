@@ -9,8 +9,8 @@ from typing import Any
 from edgekit import __version__
 from edgekit.comparison import ModelComparison
 from edgekit.files import write_text
-from edgekit.report.comparison import drop_text, human_bytes, metric_text, percent_or_value
-from edgekit.report.figures import figure, machine_lines, ratio, with_interval
+from edgekit.report.comparison import drop_text, metric_text
+from edgekit.report.figures import figure, human_bytes, machine_lines, percent_or_value, ratio, with_interval
 from edgekit.report.pictures import draw
 from edgekit.report.sheets import Line, Mark, Sheet
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgekit.report.comparison import compare, percent_or_value
+from edgekit.recipe import BASE
+from edgekit.report.comparison import compare
+from edgekit.report.figures import percent_or_value
 from edgekit.report.further import base_lines
 from edgekit.report.text import model_of
 
@@ -82,7 +84,7 @@ def _section(run: RecipeRun) -> list[str]:
 def _further(model: Mapping[str, Any]) -> str:
     """The metrics beside the one that decides; the base has no drift from itself."""
     quality = model["metric"]["test"]
-    drift = quality.get("drift") if model["name"] != "base" else None
+    drift = quality.get("drift") if model["name"] != BASE else None
     found = [*quality.get("also", {}).values(), *([drift, *drift.get("also", {}).values()] if drift else [])]
     said = [f"{m['name']} {percent_or_value(m['value'], m['unit'])}" for m in found]
     if writing := model.get("generation"):

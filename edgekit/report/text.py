@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgekit.recipe import BASE
 from edgekit.report.chain import chain_markdown
 from edgekit.report.comparison import COLUMNS, compare, why_unchanged
 from edgekit.report.further import further_lines, worse_by
@@ -62,7 +63,7 @@ def verdict(report: Mapping[str, Any]) -> str:
     """One sentence: what to take, or why nothing can be taken."""
     if report["best"] is None:
         return "No variant keeps the accuracy floor on validation data; the base model stays the answer."
-    if report["best"] == "base":
+    if report["best"] == BASE:
         return "No variant is faster than the base and keeps its accuracy; the base model stays the answer."
     best = next(m for m in report["models"] if m["name"] == report["best"])
     gain = best["bench"][0]["speedup"]["ratio"]

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from edgekit.report import markdown, terminal_table, verdict, write_report
-from edgekit.report.comparison import COLUMNS, compare, human_bytes, percent_or_value
+from edgekit.report.comparison import COLUMNS, compare
+from edgekit.report.figures import human_bytes, percent_or_value
 from edgekit.report.html import html
 
 
