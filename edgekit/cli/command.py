@@ -36,9 +36,8 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[F], F]:
     """
 
     def register(body: F) -> F:
-        records: dict[str, Any] = {
-            n: h for n, h in get_type_hints(body, include_extras=True).items() if is_dataclass(h)
-        }
+        hints = get_type_hints(body, include_extras=True)
+        records: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
 
         @functools.wraps(body)
         def wrapped(as_json: bool = False, quiet: bool = False, debug: bool = False, **given: Any) -> Any:
@@ -47,7 +46,7 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[F], F]:
             return _guarded(functools.partial(body, **given), as_json, quiet, debug)
 
         common = [_option(n, a, False) for n, a in _COMMON.items()]
-        options = [*_options_of(body), *common]
+        options = [*_options_of(body, hints), *common]
         wrapped.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
         wrapped.__annotations__ = {option.name: option.annotation for option in options}
         app.command(name)(wrapped)
@@ -56,9 +55,8 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[F], F]:
     return register
 
 
-def _options_of(body: Callable[..., Any]) -> Iterator[inspect.Parameter]:
+def _options_of(body: Callable[..., Any], hints: Mapping[str, Any]) -> Iterator[inspect.Parameter]:
     """The options of a command in their order, those of records among them."""
-    hints = get_type_hints(body, include_extras=True)
     for name, parameter in inspect.signature(body).parameters.items():
         if not is_dataclass(hints[name]):
             yield _option(name, hints[name], parameter.default)
@@ -106,7 +104,8 @@ def refuse(reason: str) -> NoReturn:
 
 def usual_values(body: Callable[..., Any]) -> dict[str, Any]:
     """The defaults of a command's options, those of records among them."""
-    return {option.name: option.default for option in _options_of(body)}
+    hints = get_type_hints(body, include_extras=True)
+    return {option.name: option.default for option in _options_of(body, hints)}
 
 
 def refuse_beside(mode: str, body: Callable[..., Any], given: Mapping[str, Any], understood: Collection[str]) -> None:
