@@ -43,6 +43,15 @@ def note(text: str, style: str | None = None) -> None:
         console().print(text, style=style, markup=False)
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things, in words.
+
+    >>> counted(1, "variant"), counted(2, "file")
+    ('1 variant', '2 files')
+    """
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def warn(text: str) -> None:
     """Tell a person what they should know; also with --quiet, never on stdout."""
     from rich.console import Console

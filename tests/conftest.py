@@ -89,7 +89,7 @@ def process() -> Callable[..., Answer]:
     def run(*args: object, code: str | None = None, timeout_s: float = 180, **env: str) -> Answer:
         start = ["-c", code] if code is not None else ["-m", "edgekit"]
         done = subprocess.run(
-            [sys.executable, *start, *map(str, args)],
+            [sys.executable, *start, *(a if isinstance(a, bytes) else str(a) for a in args)],
             capture_output=True,
             text=True,
             timeout=timeout_s,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgekit.bundle.expected import Expected, StoredTensor, Tolerance, read_expected
-from edgekit.bundle.tolerance import largest_difference
+from edgekit.bundle.tolerance import largest_answer, largest_difference
 from edgekit.errors import BundleError, ModelError
 from edgekit.ort.child import answer_parent, limit_memory
+from edgekit.progress import counted
 from edgekit.runtime.archive import Archive, extract_files, open_archive, read_checked
 from edgekit.runtime.manifest import Manifest, Variant
 from edgekit.runtime.model import Model, load
@@ -42,11 +43,17 @@ def _checked(bundle: Path, name: str, provider: str, key: bytes | None) -> dict[
         differences, faults = _compare(model, archive, expected)
         prepared, unlike = _prepare(archive, model.manifest, expected)
     detail = (
-        f"loads on {provider}; {len(differences)} golden answers, the farthest {max(differences, default=0.0):.2g} "
-        f"away ({expected.tolerance[name].absolute:g} is allowed)"
-        + (f"; {prepared} raw samples become the golden inputs" if prepared else "")
+        f"loads on {provider}; {counted(len(differences), 'golden answer')}, the farthest "
+        f"{max(differences, default=0.0):.2g} away ({expected.tolerance[name].absolute:g} is allowed)"
+        + _in_words(prepared)
     )
     return {"faults": [*faults, *unlike], "detail": detail}
+
+
+def _in_words(prepared: int) -> str:
+    if prepared == 1:
+        return "; 1 raw sample becomes the golden input"
+    return f"; {prepared} raw samples become the golden inputs" if prepared else ""
 
 
 def _check_graph(archive: Archive, manifest: Manifest, variant: Variant) -> None:
@@ -70,7 +77,7 @@ def _check_graph(archive: Archive, manifest: Manifest, variant: Variant) -> None
 
 def _compare(model: Model, archive: Archive, expected: Expected) -> tuple[list[float], list[str]]:
     """The largest difference of each golden answer, and what is too far away."""
-    differences, faults = [], []
+    differences, faults, golden = [], [], []
     tolerance, manifest = expected.tolerance[model.variant.name], model.manifest
     for index, (inputs, outputs) in enumerate(zip(expected.inputs, expected.outputs[model.variant.name], strict=True)):
         answers = model.run({name: read_tensor(archive, manifest, tensor) for name, tensor in inputs.items()})
@@ -78,17 +85,32 @@ def _compare(model: Model, archive: Archive, expected: Expected) -> tuple[list[f
             want = read_tensor(archive, manifest, tensor)
             differences.append(largest_difference(answers[name], want))
             faults += _faults(f"golden sample {index}, output {name!r}", answers[name], want, tolerance)
-    return differences, faults
+            golden.append(want)
+    return differences, [*faults, *_too_wide(golden, tolerance)]
+
+
+def _too_wide(golden: Sequence[Array], tolerance: Tolerance) -> list[str]:
+    """Why the tolerance proves nothing; nothing if it does."""
+    largest = largest_answer(golden)
+    if largest is None or not tolerance.absolute >= largest > 0:
+        return []
+    return [
+        f"its tolerance of {tolerance.absolute:g} is as large as its largest golden answer, {largest:.3g}: zeros would "
+        "pass; pack it again"
+    ]
 
 
 def _faults(where: str, answer: Array, want: Array, tolerance: Tolerance) -> list[str]:
     """Why an answer is wrong; at most one line."""
-    if answer.shape != want.shape:
-        return [f"{where} has shape {answer.shape}, and the golden one {want.shape}"]
+    if np.asarray(answer).dtype != want.dtype or answer.shape != want.shape:
+        got, told = (f"{np.asarray(a).dtype} {np.shape(a)}" for a in (answer, want))
+        return [f"{where} is {got}, and the golden one {told}"]
+    if want.dtype.kind == "f" and np.isnan(want).any():
+        return [f"{where} has a golden answer with NaN in it, which anything broken gives too; pack it again"]
     if not within(answer, want, tolerance):
         far = largest_difference(answer, want)
         return [f"{where} is up to {far:.3g} off, and {tolerance.absolute:g} is allowed: it computes something else"]
-    if tolerance.same_top1 and (answer.argmax(axis=-1) != want.argmax(axis=-1)).any():
+    if tolerance.same_top1 and want.ndim and (answer.argmax(axis=-1) != want.argmax(axis=-1)).any():
         return [f"{where} has another first class than the golden one"]
     return []
 
@@ -99,12 +121,19 @@ def _prepare(archive: Archive, manifest: Manifest, expected: Expected) -> tuple[
     raws = [(index, name) for index, name in enumerate(expected.raw) if name is not None]
     for index, name in raws:
         content = read_checked(archive, name, manifest.files[name])
-        row = preparation.row(content.decode() if name.endswith(".txt") else content)
+        row = preparation.row(_text(name, content) if name.endswith(".txt") else content)
         made = preparation.complete({key: value[None] for key, value in row.items()})
         for key, tensor in expected.inputs[index].items():  # noise and memory come from elsewhere
             if key in made and not _is_close(made[key], read_tensor(archive, manifest, tensor)):
                 faults.append(f"golden sample {index}: {name} does not become the golden input {key!r}")
     return len(raws), faults
+
+
+def _text(name: str, content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{name} is no UTF-8 text (byte {error.start})") from error
 
 
 def _is_close(made: Array, golden: Array) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -69,12 +69,13 @@ def read_expected(manifest: Manifest) -> Expected:
     """
     golden = Fields(manifest.golden, MANIFEST, "golden")
     samples = golden.children("samples")
-    inputs = tuple(_tensors(sample, "inputs", manifest) for sample in samples)
+    known = tuple([spec.name for spec in specs] for specs in (manifest.inputs, manifest.outputs))
+    inputs = tuple(dict(_each(_inner(sample, "inputs"), manifest, known[0])) for sample in samples)
     outputs, tolerance = _inner(golden, "outputs"), _inner(golden, "tolerance")
     return Expected(
         raw=tuple(_raw(sample, manifest) for sample in samples),
         inputs=inputs,
-        outputs={v.name: _answers(outputs, v.name, len(samples), manifest) for v in manifest.variants},
+        outputs={v.name: _answers(outputs, v.name, len(samples), manifest, known[1]) for v in manifest.variants},
         tolerance={v.name: _tolerance(_inner(tolerance, v.name)) for v in manifest.variants},
     )
 
@@ -99,19 +100,19 @@ def _listed(fields: Fields, key: str, manifest: Manifest) -> str:
     return name
 
 
-def _answers(outputs: Fields, variant: str, count: int, manifest: Manifest) -> tuple[Mapping[str, StoredTensor], ...]:
-    found = tuple(dict(_each(fields, manifest)) for fields in outputs.children(variant))
-    if len(found) != count:
-        raise outputs.wrong(variant, f"has answers to {len(found)} of {count} samples")
+def _answers(
+    outputs: Fields, variant: str, count: int, manifest: Manifest, known: Sequence[str]
+) -> tuple[Mapping[str, StoredTensor], ...]:
+    found = tuple(dict(_each(fields, manifest, known)) for fields in outputs.children(variant))
+    if len(found) != count or not all(found):
+        raise outputs.wrong(variant, f"has answers to {sum(map(bool, found))} of {count} samples")
     return found
 
 
-def _tensors(fields: Fields, key: str, manifest: Manifest) -> dict[str, StoredTensor]:
-    return dict(_each(_inner(fields, key), manifest))
-
-
-def _each(fields: Fields, manifest: Manifest) -> Iterator[tuple[str, StoredTensor]]:
+def _each(fields: Fields, manifest: Manifest, known: Sequence[str]) -> Iterator[tuple[str, StoredTensor]]:
     for name in fields.raw:
+        if name not in known:
+            raise fields.wrong(name, f"is none of the models'; they have {', '.join(known)}")
         tensor = _inner(fields, name)
         shape = tensor.items("shape", partial(_dim, tensor))
         yield name, StoredTensor(_listed(tensor, "file", manifest), tensor.one_of("dtype", _DTYPES), shape)
@@ -127,4 +128,6 @@ def _tolerance(fields: Fields) -> Tolerance:
     absolute, relative = fields.number("absolute"), fields.number("relative")
     if min(absolute, relative) < 0:
         raise fields.wrong("absolute", "and `relative` must be 0 or more")
+    if relative >= 1:
+        raise fields.wrong("relative", f"must be below 1, got {relative:g}: with 1, 0 is a right answer to everything")
     return Tolerance(absolute, relative, fields.truth("same_top1", False))

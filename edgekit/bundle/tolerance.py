@@ -15,7 +15,7 @@ relative part is two roundings of 11 bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from math import floor, log10
 from pathlib import Path
@@ -57,7 +57,7 @@ def measure_tolerance(
     Returns:
         "absolute" and "relative": an answer is right where |answer - golden| <= absolute + relative * |golden|.
     """
-    largest = max((float(np.abs(o[np.isfinite(o)]).max(initial=0.0)) for o in _floats(golden)), default=0.0)
+    largest = largest_answer(o for outputs in golden for o in outputs) or 0.0
     seen = [_farthest(run, samples, golden, kept) for run in _other_machines(path)]
     plain = [_farthest(run, samples, golden, kept) for run in _unoptimized(path)]
     if any(p > _SAME * largest for p in plain):
@@ -88,8 +88,10 @@ def largest_difference(answer: Array, golden: Array) -> float:
     return float(np.abs(a[differ] - b[differ]).max(initial=0.0))
 
 
-def _floats(golden: Sequence[Sequence[Array]]) -> Iterator[Array]:
-    return (o for outputs in golden for o in outputs if o.dtype.kind == "f" and o.size)
+def largest_answer(golden: Iterable[Array]) -> float | None:
+    """The largest finite magnitude of any output of floats; None where there is none."""
+    floats = [np.abs(o[np.isfinite(o)]).max(initial=0.0) for o in golden if o.dtype.kind == "f" and o.size]
+    return float(max(floats)) if floats else None
 
 
 def _other_machines(path: Path) -> Iterator[Run]:

@@ -11,9 +11,10 @@ from edgekit.bundle.expected import read_expected
 from edgekit.bundle.sign import fingerprint_of, read_public, why_not_signed
 from edgekit.errors import BundleError, EdgekitError, MissingPackageError
 from edgekit.ort.child import ask_child
-from edgekit.progress import note
+from edgekit.progress import counted, note
 from edgekit.runtime.archive import MANIFEST, SIGNATURE, Archive, find_faults, open_archive, read_file
 from edgekit.runtime.choose import import_ort, older_than, short_provider
+from edgekit.runtime.guard import read_watch
 from edgekit.runtime.manifest import MOST_MANIFEST_BYTES, Manifest, Variant, read_manifest
 
 TIMEOUT_S = 300.0
@@ -77,7 +78,7 @@ def verify_bundle(
     Args:
         bundle: A directory or a .zip.
         public_key: PEM file of who must have signed it; None leaves a signature unchecked.
-        provider: Short name of the one that the models run on.
+        provider: Short or ONNX Runtime's name of the one that the models run on.
         key: Of encrypted variants; without it they are not run.
 
     Raises:
@@ -87,6 +88,7 @@ def verify_bundle(
     public = None if public_key is None else read_public(public_key)
     if not bundle.exists():
         raise BundleError(f"bundle {bundle} is not there; name a directory or a .zip that edgekit pack made")
+    provider = short_provider(provider)
     checks = tuple(_checks(bundle, public, provider, key))
     return Verdict(str(bundle), provider, str(import_ort().__version__), checks)
 
@@ -116,26 +118,24 @@ def _checks(bundle: Path, public: Any, provider: str, key: bytes | None) -> Iter
 
 
 def _structure(manifest: Manifest) -> Check:
-    variants = _counted(len(manifest.variants), "variant")
+    variants = counted(len(manifest.variants), "variant")
     described = f"{manifest.name} {manifest.version}, {variants}, by edgekit {manifest.edgekit}"
     try:
         samples = len(read_expected(manifest).inputs)
+        read_watch(manifest.guard, MANIFEST, manifest.outputs)
     except BundleError as error:
         return Check("structure", False, str(error))
-    return Check("structure", True, f"{described}, {_counted(samples, 'golden sample')}")
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return Check("structure", True, f"{described}, {counted(samples, 'golden sample')}")
 
 
 def _files(archive: Archive, manifest: Manifest) -> list[Check]:
-    note(f"hashing {len(manifest.files)} files")
+    files = counted(len(manifest.files), "file")
+    note(f"hashing {files}")
     faults = find_faults(archive, manifest.files)
     if faults:
         return [Check("files", False, fault) for fault in faults]
     total = sum(entry.size_bytes for entry in manifest.files.values())
-    return [Check("files", True, f"{len(manifest.files)} files, {total:,} bytes, each with the hash of the manifest")]
+    return [Check("files", True, f"{files}, {total:,} bytes, each with the hash of the manifest")]
 
 
 def _signature(archive: Archive, content: bytes, public: Any) -> Check:

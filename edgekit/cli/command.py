@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
 import json
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -83,7 +84,7 @@ def json_wanted() -> bool:
 def emit(value: Any, table: Callable[[], RenderableType] | None = None) -> None:
     """Answer the user: JSON when it was asked for, else the table (or the value itself, if it is text)."""
     if _json:
-        sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+        sys.stdout.write(_json_text(value) + "\n")
         return
     from rich.console import Console
 
@@ -92,6 +93,16 @@ def emit(value: Any, table: Callable[[], RenderableType] | None = None) -> None:
     answer = table() if table else value
     plain = isinstance(answer, str)
     Console(highlight=False, color_system=color_system()).print(answer, soft_wrap=plain, markup=not plain)
+
+
+def _json_text(value: Any) -> str:
+    """As people read it; with escapes where stdout cannot hold it, such as half of a character in a file's name."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, default=str)
+    return text
 
 
 def refuse(reason: str) -> NoReturn:
@@ -133,6 +144,8 @@ def _guarded(call: Callable[[], Any], as_json: bool, quiet: bool, debug: bool) -
     global _json
     _json = as_json
     progress.set_quiet(quiet or as_json)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold what no encoding has
     try:
         with interruptible():
             return call()

@@ -83,7 +83,8 @@ def limit_memory() -> None:
     except ModuleNotFoundError:  # no rlimits on this system; the timeout still holds
         return
     limit = psutil.virtual_memory().total + (8 << 30)  # address space, of which libraries map several GB
-    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
 
 
 def child_environment() -> dict[str, str]:

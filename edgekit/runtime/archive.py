@@ -20,7 +20,10 @@ from edgekit.errors import BundleError, brief
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 _BLOCK = 1 << 20
 GET_AGAIN = "get it again from where it was made"
-_DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{i}" for name in ("com", "lpt") for i in range(1, 10))}  # of Windows
+# What Windows opens something else for, or cannot have in a name.
+_PORTS = (f"{port}{number}" for port in ("com", "lpt") for number in "0123456789¹²³")
+_DEVICES = {"con", "prn", "aux", "nul", "conin$", "conout$", *_PORTS}
+_UNUSABLE = frozenset('<>"|?*')
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,8 @@ def open_archive(path: Path, limits: Limits | None = None) -> Archive:
             raise BundleError(f"{path} is no bundle: it has no {MANIFEST}; make one with edgekit pack")
         return DirectoryArchive(path, _listed(path, within))
     if not path.is_file():
-        raise BundleError(f"bundle {path} is not there; name a directory or a .zip that edgekit pack made")
+        state = "is neither a directory nor a file" if path.exists() else "is not there"
+        raise BundleError(f"bundle {path} {state}; name a directory or a .zip that edgekit pack made")
     from edgekit.runtime.zips import open_zip  # a directory does without it
 
     return open_zip(path, within)
@@ -161,12 +165,21 @@ def check_name(name: str, bundle: object, limits: Limits | None = None) -> str:
 
 def _is_plain(part: str) -> bool:
     """Whether a folder's or file's name has no meaning beyond itself, on Windows either."""
-    visible = part.isprintable() and part[-1:] not in ("", " ", ".")
-    return visible and part.split(".")[0].lower() not in _DEVICES
+    visible = part.isprintable() and part[-1:] not in ("", " ", ".") and not _UNUSABLE.intersection(part)
+    return visible and part.split(".")[0].rstrip().lower() not in _DEVICES
 
 
 def _listed(root: Path, limits: Limits) -> dict[str, int]:
     """File -> bytes, of a directory without links."""
+    try:
+        sizes = _sizes_under(root, limits)
+    except OSError as error:
+        raise BundleError(f"bundle {root}: {error.filename} cannot be read ({error.strerror}); mend that") from error
+    check_files(root, sizes, limits)
+    return sizes
+
+
+def _sizes_under(root: Path, limits: Limits) -> dict[str, int]:
     sizes: dict[str, int] = {}
     folders = [root]
     while folders:
@@ -181,24 +194,45 @@ def _listed(root: Path, limits: Limits) -> dict[str, int]:
                 sizes[name] = kind.st_size
             if len(sizes) + len(folders) > limits.files:
                 raise BundleError(f"bundle {root} has more than {limits.files:,} files; it is not one of edgekit")
-    check_files(root, sizes, limits)
     return sizes
 
 
 def check_files(path: Path, sizes: Mapping[str, int], limits: Limits) -> None:
-    """Refuse a list of files for a name, for two names that differ by case only, or for the sum of the sizes.
+    """Refuse a list of files for a name, for two that some system takes for one, or for the sum of the sizes.
 
     Raises:
         BundleError: for the first.
     """
     seen: dict[str, str] = {}
     for name in sizes:
-        twin = seen.setdefault(check_name(name, path, limits).casefold(), name)
+        twin = seen.setdefault(_folded(check_name(name, path, limits)), name)
         if twin != name:
-            raise BundleError(f"bundle {path} has {twin} and {name}, which are one file on some systems; rename one")
+            raise _clash(path, twin, name)
+    folders = {"/".join(folded.split("/")[:depth]): name for folded, name in seen.items() for depth in _depths(folded)}
+    both = next((name for folded, name in seen.items() if folded in folders), None)
+    if both is not None:
+        raise _clash(path, both, folders[_folded(both)])
     total = sum(sizes.values())
     if total > limits.total_bytes:
         raise BundleError(f"bundle {path} has {total:,} bytes unpacked, more than the limit of {limits.total_bytes:,}")
+
+
+def _depths(name: str) -> range:
+    return range(1, name.count("/") + 1)
+
+
+def _folded(name: str) -> str:
+    """The same for names that are one on Windows or a Mac: case does not count there, nor how accents are put on."""
+    if name.isascii():
+        return name.lower()
+    from unicodedata import normalize  # Unicode 15.0, definition D145: canonical caseless match
+
+    return normalize("NFD", normalize("NFD", name).casefold())
+
+
+def _clash(path: Path, first: str, second: str) -> BundleError:
+    shown = (name if name.isascii() else ascii(name) for name in (first, second))
+    return BundleError(f"bundle {path} has {' and '.join(shown)}, which are one file on some systems; rename one")
 
 
 def read_file(archive: Archive, name: str, most_bytes: int) -> bytes:

@@ -82,7 +82,7 @@ def list_candidates(manifest: Manifest, provider: str | None, variant: str | Non
     found = [Candidate(v, p) for v in variants for p in v.providers if wanted in (None, short_provider(p))]
     if not found:
         there = ", ".join(f"{v.name} ({', '.join(map(short_provider, v.providers))})" for v in variants)
-        raise ProviderError(f"bundle {manifest.name} has no variant for provider {provider!r}; it has {there}")
+        raise ProviderError(f"bundle {manifest.name} has no variant for provider {wanted!r}; it has {there}")
     return found
 
 

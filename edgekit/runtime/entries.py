@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,9 @@ from edgekit.runtime.fields import Fields
 from edgekit.runtime.image import RESAMPLING
 from edgekit.specs import TEXT_INPUTS, TensorSpec
 
+_NUMERIC = ("softmax", "sigmoid", "regression", "image")
 _FINISHING = ("softmax", "sigmoid", "none", "regression", "tokens", "image")
-_LONGEST_EDGE = 1 << 16
+_LONGEST_EDGE, _MOST_AREA = 1 << 16, 1 << 26  # pixels
 _Specs = Mapping[str, TensorSpec]
 
 
@@ -32,27 +34,54 @@ def check_preprocessing(fields: Fields, inputs: Sequence[TensorSpec], files: Col
     return fields.raw
 
 
-def check_postprocessing(fields: Fields, outputs: Sequence[TensorSpec]) -> dict[str, Any]:
+def check_postprocessing(fields: Fields, outputs: Sequence[TensorSpec], classes: Sequence[str]) -> dict[str, Any]:
     """The entry of what becomes of the outputs, if it can be.
 
     Args:
         fields: The entry.
         outputs: Of the models.
+        classes: Their names; () for none.
 
     Raises:
         BundleError: names the field.
     """
-    kind = fields.one_of("kind", _FINISHING)
-    if fields.text("output", ""):
-        _check_name(fields, "output", {spec.name: spec for spec in outputs})
-    if kind == "image" and (
-        fields.number("scale", 1.0) == 0 or len(fields.numbers("mean")) != len(fields.numbers("std"))
-    ):
-        raise fields.wrong("scale", "must not be 0, and mean and std must be as many")
+    kind, known = fields.one_of("kind", _FINISHING), {spec.name: spec for spec in outputs}
+    main = _check_name(fields, "output", known) if fields.text("output", "") else outputs[0]
+    if kind in _NUMERIC and main.dtype in ("object", "bool"):
+        raise fields.wrong("output", f"names {main}, which must hold numbers")
+    if kind in ("softmax", "sigmoid"):
+        _check_scores(fields, main, classes)
+    if kind == "image":
+        _check_made_image(fields, main)
     for key in ("mean", "std") if kind == "regression" else ():
-        _numbers(fields, key)
+        _check_per_target(fields, key, main)
     fields.texts("targets", ())
     return fields.raw
+
+
+def _check_scores(fields: Fields, main: TensorSpec, classes: Sequence[str]) -> None:
+    """A score for each class, and a name for each score where there are names."""
+    if main.rank < 2:
+        raise fields.wrong("output", f"names {main}, which must have 2 dimensions or more")
+    if classes and isinstance(main.shape[-1], int) and main.shape[-1] != len(classes):
+        raise fields.wrong("output", f"names {main}, and `classes` has {len(classes):,} names")
+
+
+def _check_made_image(fields: Fields, main: TensorSpec) -> None:
+    if main.rank != 4:
+        raise fields.wrong("output", f"names {main}, which must have 4 dimensions")
+    if fields.number("scale", 1.0) == 0 or len(fields.numbers("mean")) != len(fields.numbers("std")):
+        raise fields.wrong("scale", "must not be 0, and mean and std must be as many")
+    if len(fields.numbers("mean")) not in (1, main.shape[1]):
+        raise fields.wrong("mean", f"must have a number for each channel of {main}")
+
+
+def _check_per_target(fields: Fields, key: str, main: TensorSpec) -> None:
+    """One number, or one for each target."""
+    if not isinstance(fields.raw.get(key), list):
+        fields.number(key, 0.0)
+    elif len(fields.numbers(key)) != math.prod(d if isinstance(d, int) else 0 for d in main.shape[1:]):
+        raise fields.wrong(key, f"must be a number, or one for each of {main}")
 
 
 def _check_name(fields: Fields, key: str, known: _Specs, rank: int | None = None) -> TensorSpec:
@@ -62,14 +91,6 @@ def _check_name(fields: Fields, key: str, known: _Specs, rank: int | None = None
     if rank is not None and known[name].rank != rank:
         raise fields.wrong(key, f"names {known[name]}, which must have {rank} dimensions")
     return known[name]
-
-
-def _numbers(fields: Fields, key: str) -> None:
-    """One number, or a list of them."""
-    if isinstance(fields.raw.get(key), list):
-        fields.numbers(key)
-    else:
-        fields.number(key, 0.0)
 
 
 def _check_planes(fields: Fields, count: int | None = None) -> int:
@@ -86,6 +107,8 @@ def _check_image(fields: Fields, inputs: _Specs) -> None:
     height, width, channels = (fields.whole(key, least=1) for key in ("height", "width", "channels"))
     edges = fields.items("resize", lambda value, place: _edge(fields, value, place), ())
     _edge(fields, max(height, width), "height")
+    if max(height * width, math.prod(edges) if len(edges) > 1 else 0) > _MOST_AREA:
+        raise fields.wrong("height", f"or `resize` is more than {_MOST_AREA:,} pixels")
     if channels not in (1, 3) or len(edges) > 2:
         raise fields.wrong(
             "channels", f"must be 1 or 3, and resize have 2 numbers at most, got {channels} and {len(edges)}"

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from edgekit.errors import BundleError, brief
 
+# What moves a terminal's cursor, turns the direction of writing, or is half a character.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 T = TypeVar("T")
 _REQUIRED: Any = object()
+_LONGEST_PLACE = 120
+_MOST_WHOLE = (1 << 63) - 1
 _KINDS: dict[type, str] = {
     str: "text",
     int: "a whole number",
@@ -36,15 +41,19 @@ class Fields:
         self._file, self._place = file, place
         self.raw: dict[str, Any] = self._typed(value, dict, "")
 
-    def text(self, key: str, default: str = _REQUIRED) -> str:
-        """A text."""
-        return str(self._get(key, str, default))
+    def text(self, key: str, default: str = _REQUIRED, *, lines: bool = False) -> str:
+        """A text, of one line unless it may have several."""
+        found = str(self._get(key, str, default))
+        if "\n" in found and not lines:
+            raise self.wrong(key, f"must be one line, got {_shown(found)}")
+        return found
 
-    def whole(self, key: str, default: int = _REQUIRED, least: int = 0) -> int:
-        """A whole number, not below `least`."""
+    def whole(self, key: str, default: int = _REQUIRED, least: int = 0, most: int = _MOST_WHOLE) -> int:
+        """A whole number, not below `least` nor above `most`."""
         found = int(self._get(key, int, default))
-        if found < least:
-            raise self.wrong(key, f"must be {least} or more, got {found}")
+        if not least <= found <= most:
+            allowed = f"{least} or more" if found < least else f"{most} or less"
+            raise self.wrong(key, f"must be {allowed}, got {_shown(found)}")
         return found
 
     def number(self, key: str, default: float = _REQUIRED) -> float:
@@ -96,7 +105,9 @@ class Fields:
 
     def wrong(self, key: str, reason: str) -> BundleError:
         """An error that names a field."""
-        return BundleError(f"{self._file}: {self._under(key)} {reason}; the bundle is damaged, or of another program")
+        place = self._under(key)
+        shown = place if len(place) <= _LONGEST_PLACE else f"{place[:_LONGEST_PLACE]}…"
+        return BundleError(f"{self._file}: {shown} {reason}; the bundle is damaged, or of another program")
 
     def _get(self, key: str, kind: type, default: Any) -> Any:
         if key not in self.raw:
@@ -117,16 +128,22 @@ class Fields:
 
 
 def read_json(content: bytes, file: str) -> Any:
-    """What a JSON file says, read strictly: UTF-8, no key twice, no NaN, and not nested without end.
+    """What a JSON file says, read strictly.
+
+    It is UTF-8, has no key twice, no NaN or infinity, no nesting without end, and no text that a terminal would obey.
 
     Raises:
         BundleError: if it is anything else.
     """
     try:
-        return json.loads(content.decode("utf-8"), object_pairs_hook=_single, parse_constant=_no_constant)
+        found = json.loads(
+            content.decode("utf-8"), object_pairs_hook=_single, parse_constant=_no_constant, parse_float=_finite
+        )
+        _refuse_unseen(found)
     except (ValueError, RecursionError) as error:
         reason = brief(error, 160)
         raise BundleError(f"{file} is no JSON that edgekit writes ({reason}); the bundle is damaged") from error
+    return found
 
 
 def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -138,6 +155,32 @@ def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return value
+
+
+def _refuse_unseen(value: Any) -> None:
+    wrong = next((text for text in _texts_in(value) if _UNSEEN.search(text)), None)
+    if wrong is not None:
+        raise ValueError(f"{ascii(wrong)[:80]} holds a control character, or half a character")
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """Every text and every key, however deep."""
+    left = [value]
+    while left:
+        found = left.pop()
+        if isinstance(found, str):
+            yield found
+        elif isinstance(found, dict):
+            left += [*found, *found.values()]
+        elif isinstance(found, list):
+            left += found
 
 
 def _shown(value: Any) -> str:

@@ -16,14 +16,14 @@ None of this proves that an answer is right.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from edgekit.runtime.fields import Fields
-from edgekit.specs import Array
+from edgekit.specs import Array, TensorSpec
 
 _KIND, _NUMBERS = "mahalanobis-of-moments", 4
 _LEAST_SAMPLES = 20  # fewer say too little about four numbers and their correlations
@@ -105,18 +105,21 @@ class Watch:
     energy: Threshold
 
 
-def read_watch(guard: Mapping[str, Any], file: str) -> Watch:
+def read_watch(guard: Mapping[str, Any], file: str, outputs: Sequence[TensorSpec] | None = None) -> Watch:
     """Read a manifest's guard.
 
     Args:
         guard: The entry.
         file: What to call the manifest in messages.
+        outputs: Of the model; None leaves them out.
 
     Raises:
         BundleError: if it is damaged; the message names the field.
     """
     root = Fields(guard, file, "guard")
     inputs, score, energy = (root.child(key) for key in ("inputs", "score", "energy"))
+    if energy is not None and outputs is not None:
+        _check_energy(energy, outputs)
     known = score is not None and score.text("kind") == _KIND
     watched = score.child("inputs") if score is not None and known else None
     return Watch(
@@ -125,6 +128,13 @@ def read_watch(guard: Mapping[str, Any], file: str) -> Watch:
         output="" if energy is None else energy.text("output"),
         energy=Threshold(0.0, 0.0) if energy is None else _threshold(energy),
     )
+
+
+def _check_energy(energy: Fields, outputs: Sequence[TensorSpec]) -> None:
+    """Logits are (batch, classes); there is no energy of anything else."""
+    logits = [spec.name for spec in outputs if spec.rank == 2 and spec.dtype.startswith("float")]
+    if energy.text("output") not in logits:
+        raise energy.wrong("output", f"names {energy.text('output')!r}, which is no output of logits")
 
 
 def _each(fields: Fields | None) -> list[tuple[str, Fields]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,7 +22,18 @@ _DTYPES = (
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
 )
 _LARGEST_DIM = (1 << 31) - 1
-_PLACE = re.compile("path|(?<!pro)file|folder|library")  # in the name of a session config entry
+_MOST_THREADS = 1024
+# Session config entries that change speed or memory alone: others name files, load code, or write what they see.
+_CONFIG = (
+    "session.disable_prepacking",
+    "session.dynamic_block_base",
+    "session.force_spinning_stop",
+    "session.inter_op.allow_spinning",
+    "session.intra_op.allow_spinning",
+    "session.set_denormal_as_zero",
+    "session.use_device_allocator_for_initializers",
+)
+_CONFIG_VALUE = re.compile("[0-9]{1,9}")
 _LEVELS = ("all", "extended", "basic", "disable")
 
 
@@ -147,15 +159,16 @@ def read_manifest(content: bytes, file: str = MANIFEST) -> Manifest:
     variants = tuple(_variant(fields, files) for fields in root.children("variants"))
     _refuse_twice(root, "variants", [v.name for v in variants])
     inputs, outputs = _tensors(root, "inputs"), _tensors(root, "outputs")
-    before, after = root.child("preprocessing"), root.child("postprocessing")
+    before, after, classes = root.child("preprocessing"), root.child("postprocessing"), root.texts("classes", ())
     return Manifest(
         **{key: root.text(key) for key in ("edgekit", "name", "version", "created", "task")},
-        **{key: root.text(key, "") for key in ("description", "license", "family")},
-        classes=root.texts("classes", ()),
+        **{key: root.text(key, "") for key in ("license", "family")},
+        description=root.text("description", "", lines=True),
+        classes=classes,
         inputs=inputs,
         outputs=outputs,
         preprocessing=None if before is None else check_preprocessing(before, inputs, files),
-        postprocessing={"kind": "none"} if after is None else check_postprocessing(after, outputs),
+        postprocessing={"kind": "none"} if after is None else check_postprocessing(after, outputs, classes),
         guard=root.raw.get("guard") or {},
         variants=variants,
         golden=root.raw.get("golden") or {},
@@ -193,7 +206,7 @@ def _variant(fields: Fields, files: Mapping[str, FileEntry]) -> Variant:
         file=file,
         format=fields.one_of("format", ("onnx", "ort"), "onnx"),
         target=fields.text("target", "cpu"),
-        providers=fields.texts("providers"),
+        providers=_providers(fields),
         session=_session(fields.child("session")),
         precision=fields.text("precision", ""),
         opsets=fields.table("opsets", {}),
@@ -208,18 +221,25 @@ def _variant(fields: Fields, files: Mapping[str, FileEntry]) -> Variant:
     )
 
 
+def _providers(fields: Fields) -> tuple[str, ...]:
+    found = fields.texts("providers")
+    _refuse_twice(fields, "providers", found)
+    if not found:
+        raise fields.wrong("providers", "is empty")
+    return found
+
+
 def _session(fields: Fields | None) -> SessionSettings:
     if fields is None:
         return SessionSettings("all", 0, {})
-    config = fields.table("config", {})
-    wrong = next((key for key, value in config.items() if not isinstance(value, str)), None)
-    if wrong is not None:
-        raise fields.wrong(f"config.{wrong}", f"must be text, got {config[wrong]!r}")
-    place = next((key for key in config if _PLACE.search(key)), None)
-    if place is not None:
-        raise fields.wrong(f"config.{place}", "names a place outside of the bundle, which no bundle may")
+    config = fields.child("config") or Fields({}, "")
+    for key in config.raw:
+        if key not in _CONFIG:
+            raise config.wrong(key, f"is none that a bundle may set: {', '.join(_CONFIG)}")
+        if not _CONFIG_VALUE.fullmatch(config.text(key)):
+            raise config.wrong(key, f"must be digits, got {config.text(key)[:40]!r}")
     level = fields.one_of("graph_optimization_level", _LEVELS, "all")
-    return SessionSettings(level, fields.whole("intra_op_threads", 0), config)
+    return SessionSettings(level, fields.whole("intra_op_threads", 0, most=_MOST_THREADS), config.raw)
 
 
 def _tables(fields: Fields, key: str) -> tuple[Mapping[str, Any], ...]:
@@ -232,7 +252,7 @@ def _tensors(root: Fields, key: str) -> tuple[TensorSpec, ...]:
             name=fields.text("name"),
             dtype=fields.one_of("dtype", _DTYPES),
             shape=fields.items("shape", partial(_dim, fields)),
-            vocabulary=fields.raw.get("vocabulary"),
+            vocabulary=fields.whole("vocabulary", least=1) if fields.raw.get("vocabulary") is not None else None,
         )
         for fields in root.children(key)
     )
@@ -246,7 +266,6 @@ def _dim(fields: Fields, value: Any, place: str) -> int | str:
     raise fields.wrong(place, f"must be a name or a whole number above 0, got {value!r}")
 
 
-def _refuse_twice(root: Fields, key: str, names: list[str]) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise root.wrong(key, f"has {twice!r} twice")
+def _refuse_twice(fields: Fields, key: str, names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        raise fields.wrong(key, f"has {Counter(names).most_common(1)[0][0]!r} twice")

@@ -53,12 +53,14 @@ def load(
         BundleError: if the bundle is damaged, or ONNX Runtime refuses its model.
         ProviderError: if the provider, or every one of the bundle, cannot be had.
     """
+    if threads is not None and threads < 1:
+        raise BundleError(f"threads must be 1 or more, or None for what the machine has, got {threads}")
     if guard not in ("warn", "error", None):
         raise BundleError(f"guard must be 'warn', 'error' or None, got {guard!r}")
     with open_archive(Path(bundle)) as archive:
         content = read_file(archive, MANIFEST, MOST_MANIFEST_BYTES)
         manifest = read_manifest(content, f"{bundle}: {MANIFEST}")
-        watch = None if guard is None else read_watch(manifest.guard, f"{bundle}: {MANIFEST}")
+        watch = None if guard is None else read_watch(manifest.guard, f"{bundle}: {MANIFEST}", manifest.outputs)
         preparation = open_preparation(archive, manifest, truncate)
         session, candidate = open_first(archive, manifest, provider, variant, threads, key)
     return Model(session, manifest, candidate, preparation, watch, strict=guard == "error")

@@ -18,6 +18,7 @@ MOST_PIXELS = 64_000_000  # of a picture file; a phone's largest today is 200 mi
 MOST_PICTURE_BYTES = 256 << 20
 # What cameras, phones and screens write. Pillow reads more, by code that few people look at.
 _COMMON, _RARER = ("PNG", "JPEG", "BMP", "GIF", "PPM"), ("WEBP", "TIFF", "AVIF")
+_WHITE_16 = 65535
 _ORIENTATION = 0x0112  # of EXIF
 _GREY = (19595, 38470, 7471)  # ITU-R 601-2 luma in 16 bits, as Pillow has it
 
@@ -112,6 +113,8 @@ def read_pixels(given: Any, channels: int) -> Array:
     except library.UnidentifiedImageError:
         known = ", ".join((*_COMMON, *_RARER))
         raise InputError(f"{name} is no picture that can be read; it is none of {known}") from None
+    except (library.DecompressionBombError, library.DecompressionBombWarning) as error:
+        raise _too_large(name, str(error).removeprefix("Image size ").split(" ")[0].strip("(")) from error
     except Exception as error:  # Pillow raises what its decoders raise, down to struct.error
         raise InputError(f"{name} is no picture that can be read ({brief(error, 160)})") from error
 
@@ -174,12 +177,27 @@ def _title(given: Any) -> str:
 def _decoded(picture: Any, name: str, channels: int) -> Array:
     width, height = picture.size
     if width * height > MOST_PIXELS:
-        raise InputError(f"{name} has {width}x{height} pixels, and {MOST_PIXELS:,} are the most; make it smaller")
+        raise _too_large(name, f"{width}x{height}")
     if picture.getexif().get(_ORIENTATION, 1) != 1:
         from PIL import ImageOps
 
         picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith(("I", "F")):
+        picture = _in_eight_bits(picture, name)
     return np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+
+
+def _in_eight_bits(picture: Any, name: str) -> Any:
+    """A grey picture of 16 bits with white at 255; Pillow's own conversion cuts all that is brighter than 255 off."""
+    levels = np.asarray(picture)
+    if levels.dtype.kind not in "ui" or levels.min() < 0 or levels.max() > _WHITE_16:
+        raise InputError(f"{name} has pixels of {levels.dtype.name} that are no 16 bits; save it with 8 bits a channel")
+    scaled = (levels.astype(np.uint32) * 255 + _WHITE_16 // 2) // _WHITE_16
+    return import_pillow().fromarray(scaled.astype(np.uint8))
+
+
+def _too_large(name: str, pixels: str) -> InputError:
+    return InputError(f"{name} has {pixels} pixels, and {MOST_PIXELS:,} are the most; make it smaller")
 
 
 def _grey(planes: Array) -> Array:

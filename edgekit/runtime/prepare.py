@@ -55,7 +55,7 @@ class ArrayPreparation:
             and only.rank in (2, 3)
             and only.dtype == "float32"
         ):
-            from edgekit.runtime.series import read_wave
+            from edgekit.runtime.waves import read_wave
 
             samples = read_wave(given)
             return row_of(

@@ -19,6 +19,7 @@ from edgekit.runtime.choose import (
     why_not,
 )
 from edgekit.runtime.manifest import Manifest, Variant
+from edgekit.specs import TensorSpec
 
 _LEVELS_OF_ORT = {
     "all": "ORT_ENABLE_ALL",
@@ -28,6 +29,8 @@ _LEVELS_OF_ORT = {
 }
 _SILENT, _WARNINGS = 4, 2
 _MOST_COPIED_BYTES = 16 << 20
+# Element types whose name in ONNX Runtime is not NumPy's.
+_TYPES = {"float": "float32", "double": "float64", "string": "object"}
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 _MODELS = (".onnx", ".ort", ".enc")
 
@@ -92,14 +95,25 @@ def _try(
 
 def _check_tensors(session: Any, manifest: Manifest, variant: Variant) -> None:
     """Refuse a model that takes or gives something else than the manifest says."""
-    for told, found in ((manifest.inputs, session.get_inputs()), (manifest.outputs, session.get_outputs())):
-        wanted = {spec.name: spec.rank for spec in told}
-        there = {tensor.name: len(tensor.shape or ()) for tensor in found}
-        if wanted.keys() - there.keys() or any(there[name] not in (0, rank) for name, rank in wanted.items()):
+    for told, tensors in ((manifest.inputs, session.get_inputs()), (manifest.outputs, session.get_outputs())):
+        there = {tensor.name: tensor for tensor in tensors}
+        lacking = told is manifest.inputs and there.keys() - {spec.name for spec in told}
+        if lacking or not all(spec.name in there and _fits(spec, there[spec.name]) for spec in told):
+            has = ", ".join(f"{t.name} ({_dtype_of(t)}, {len(t.shape or ())} dimensions)" for t in tensors)
             raise BundleError(
-                f"variant {variant.name} has {', '.join(f'{n} ({r} dimensions)' for n, r in there.items())}, and the "
-                f"manifest says {'; '.join(map(str, told))}; pack the bundle again"
+                f"variant {variant.name} has {has}, and the manifest says {'; '.join(map(str, told))}; pack the bundle "
+                "again"
             )
+
+
+def _fits(spec: TensorSpec, tensor: Any) -> bool:
+    """Whether a model's tensor is as the manifest says; a file in ORT format may not know its number of dimensions."""
+    return _dtype_of(tensor) == spec.dtype and len(tensor.shape or ()) in (0, spec.rank)
+
+
+def _dtype_of(tensor: Any) -> str:
+    inner = str(tensor.type).removeprefix("tensor(").removesuffix(")")
+    return _TYPES.get(inner, inner)
 
 
 def _model_source(archive: Archive, manifest: Manifest, variant: Variant, key: str | bytes | None) -> bytes | str:

@@ -19,10 +19,11 @@ from edgekit.runtime.arrays import ARRAY_ERRORS, members_of
 from edgekit.runtime.batches import MOST_ROWS
 from edgekit.runtime.manifest import Manifest
 from edgekit.runtime.model import Model
+from edgekit.runtime.texts import MOST_CHARACTERS
 from edgekit.specs import Array
 
 STDIN = "-"
-MOST_ARRAY_BYTES = 4 << 30
+MOST_ARRAY_BYTES, MOST_TEXT_BYTES = 4 << 30, 4 * MOST_CHARACTERS
 _SUFFIXES = {
     "image": (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".webp", ".tif", ".tiff", ".avif"),
     "text": (".txt",),
@@ -60,6 +61,8 @@ def answer_words(
     """
 
     def answer(given: Any) -> Any:
+        if isinstance(given, InputError):
+            raise given
         if model.writes and isinstance(given, str):
             return Prediction(text=model.generate(given, **(writing or {})).text)
         return model.predict(given, top=top)
@@ -67,7 +70,8 @@ def answer_words(
     found = inputs_named(words, model.manifest)
     while chunk := list(islice(found, 1 if model.writes else MOST_ROWS)):
         try:
-            answers = [answer(chunk[0][1])] if len(chunk) == 1 else answer([given for _, given in chunk])
+            wrong = next((given for _, given in chunk if isinstance(given, InputError)), None)
+            answers = [answer(chunk[0][1])] if len(chunk) == 1 else answer(wrong or [given for _, given in chunk])
         except InputError:
             yield from (_answered(answer, name, given) for name, given in chunk)
         else:
@@ -82,20 +86,28 @@ def _answered(answer: Callable[[Any], Prediction], name: str, given: Any) -> Ans
 
 
 def inputs_named(words: Sequence[str], manifest: Manifest) -> Iterator[tuple[str, Any]]:
-    """(name, what `predict` takes) of each input.
+    """(name, what `predict` takes) of each input; in the place of one that cannot be read, the InputError.
 
     Raises:
-        InputError: if a file of arrays cannot be read, or a folder holds nothing for the model.
+        InputError: if a folder holds nothing for the model.
     """
     for word in words:
         path = Path(word)
         if word == STDIN:
-            yield from _of_bytes("stdin", sys.stdin.buffer.read(), manifest)
+            yield from _or_error("stdin", _of_bytes("stdin", sys.stdin.buffer.read(), manifest))
         elif word and _is_there(path) and path.is_dir():
             for file in _files_in(path, manifest):
-                yield from _of_file(file, manifest, str(file))
+                yield from _or_error(str(file), _of_file(file, manifest, str(file)))
         else:
-            yield from _of_file(path, manifest, word)
+            yield from _or_error(word, _of_file(path, manifest, word))
+
+
+def _or_error(name: str, found: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """What one file holds, and why there is no more of it: others are not to suffer from that."""
+    try:
+        yield from found
+    except InputError as error:
+        yield name, error
 
 
 def _kind_of(manifest: Manifest) -> str:
@@ -112,7 +124,10 @@ def _is_there(path: Path) -> bool:
 
 def _files_in(folder: Path, manifest: Manifest) -> list[Path]:
     suffixes = (*_SUFFIXES.get(_kind_of(manifest), ()), *_ARRAYS)
-    found = sorted(file for file in folder.iterdir() if file.suffix.lower() in suffixes and file.is_file())
+    try:
+        found = sorted(file for file in folder.iterdir() if file.suffix.lower() in suffixes and file.is_file())
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read ({error.strerror})") from error
     if not found:
         raise InputError(f"{folder} holds no file for this model; it takes {', '.join(suffixes)}")
     return found
@@ -124,7 +139,7 @@ def _of_file(path: Path, manifest: Manifest, name: str) -> Iterator[tuple[str, A
             raise InputError(f"{name} has more than {MOST_ARRAY_BYTES:,} bytes; split it")
         yield from _rows_of_arrays(name, path, manifest)
     elif _kind_of(manifest) == "text":
-        yield name, _text_of(name, path.read_bytes()) if name and _is_there(path) else name
+        yield name, _text_named(name, path)
     else:
         yield name, path
 
@@ -137,6 +152,20 @@ def _of_bytes(name: str, content: bytes, manifest: Manifest) -> Iterator[tuple[s
         yield name, _text_of(name, content) if _kind_of(manifest) == "text" else content
 
 
+def _text_named(name: str, path: Path) -> str:
+    """What a text file holds, or the text that it is itself."""
+    if not name or not _is_there(path):
+        if path.suffix.lower() in _SUFFIXES["text"] and len(name.split()) == 1:
+            raise InputError(f"{name} is not there; name a text file, or give a text")
+        return name
+    try:
+        if os.path.getsize(path) > MOST_TEXT_BYTES:
+            raise InputError(f"{name} has more than {MOST_TEXT_BYTES:,} bytes; split it")
+        return _text_of(name, path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{name} cannot be read ({error.strerror})") from error
+
+
 def _text_of(name: str, content: bytes) -> str:
     try:
         return content.decode("utf-8")
@@ -146,16 +175,20 @@ def _text_of(name: str, content: bytes) -> str:
 
 def _rows_of_arrays(name: str, source: Any, manifest: Manifest) -> Iterator[tuple[str, Any]]:
     found = _loaded(name, source)
-    rows = _rows_of(found) if isinstance(found, Mapping) else _samples(found, manifest)
+    rows = _rows_of(name, found) if isinstance(found, Mapping) else _samples(found, manifest)
     if not rows:
         raise InputError(f"{name} holds no rows")
     for index, row in enumerate(rows):
         yield (f"{name}[{index}]" if len(rows) > 1 else name), row
 
 
-def _rows_of(arrays: Mapping[str, Array]) -> Sequence[Mapping[str, Array]]:
-    """The rows that all arrays have, each with a batch axis of 1."""
-    count = min((len(a) if a.ndim else 0 for a in arrays.values()), default=0)
+def _rows_of(title: str, arrays: Mapping[str, Array]) -> Sequence[Mapping[str, Array]]:
+    """The rows of all arrays, each with a batch axis of 1."""
+    counts = {name: len(a) if a.ndim else 0 for name, a in arrays.items()}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise InputError(f"{title} holds arrays of different numbers of rows ({listed}); give each the same")
+    count = next(iter(counts.values()), 0)
     return [{name: array[i : i + 1] for name, array in arrays.items()} for i in range(count)]
 
 

@@ -15,6 +15,23 @@ from edgekit.specs import TEXT_INPUTS, Array, Feeds, TensorSpec
 MOST_CHARACTERS = 10_000_000
 
 
+def check_text(text: str) -> None:
+    """Refuse what no tokeniser takes.
+
+    Raises:
+        InputError: if the text is longer than MOST_CHARACTERS, or holds half a character.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise InputError(f"the text has {len(text):,} characters, and {MOST_CHARACTERS:,} are the most")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the text has half a character at {error.start:,} ({text[error.start]!a}); it was no UTF-8: decode it "
+            "again"
+        ) from None
+
+
 class TextPreparation:
     """From a text to the inputs of a model.
 
@@ -53,8 +70,7 @@ class TextPreparation:
             raise InputError(f"the model takes a text, got {type(given).__name__}; decode bytes with .decode('utf-8')")
         if not given.strip():
             raise InputError("the text is empty; give some words")
-        if len(given) > MOST_CHARACTERS:
-            raise InputError(f"the text has {len(given):,} characters, and {MOST_CHARACTERS:,} are the most")
+        check_text(given)
         ids = self._cut(np.array(self.tokenizer.ids_of(given), dtype=np.int64))
         if not len(ids):
             raise InputError("the tokeniser knows nothing of the text; give other words")

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgekit.errors import InputError
 from edgekit.runtime.sampling import Sampling
+from edgekit.runtime.texts import check_text
 from edgekit.runtime.tokenizer import Tokenizer
 from edgekit.specs import Array
 
@@ -148,6 +149,7 @@ def _prompt_ids(known: Tokenizer, prompt: Any, longest: int | None) -> list[int]
     """The ids of the prompt; the end token before an empty one, as before each text of the training data."""
     if not isinstance(prompt, str):
         raise InputError(f"a prompt is a text, got {type(prompt).__name__}")
+    check_text(prompt)
     ids = known.ids_of(prompt)
     if ids and ids[-1] in known.ends:  # what a tokeniser puts behind a whole text
         ids.pop()

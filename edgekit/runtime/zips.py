@@ -18,7 +18,7 @@ from edgekit.runtime.archive import GET_AGAIN, MANIFEST, Archive, Limits, check_
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ZIP_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError),
-    *(NotImplementedError, RuntimeError, OSError),
+    *(NotImplementedError, RuntimeError, OSError, OverflowError),
 )
 
 
@@ -79,8 +79,11 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo], limits: Limits) -
             if member.filename in sizes:
                 raise BundleError(f"bundle {path} has {member.filename} twice; do not use this bundle")
             sizes[member.filename] = member.file_size
-    if sum(m.compress_size for m in members) > path.stat().st_size:
+    offsets, size = [m.header_offset for m in members], path.stat().st_size
+    if sum(m.compress_size for m in members) > size or max(offsets, default=0) > size:
         raise BundleError(f"bundle {path}: its files overlap, or its end is missing; {GET_AGAIN}")
+    if min(offsets, default=0):  # another kind of file too, which other programs take it for
+        raise BundleError(f"bundle {path} has {min(offsets):,} bytes before its first file; {GET_AGAIN}")
     check_files(path, sizes, limits)
     if MANIFEST not in sizes:
         raise BundleError(f"{path} is no bundle: it has no {MANIFEST} at its top; {_hint(sizes)}")

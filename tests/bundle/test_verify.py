@@ -14,7 +14,7 @@ import pytest
 
 from edgekit.bundle import Check, verify_bundle
 from edgekit.bundle import verify as module
-from edgekit.bundle.check import _checked, within
+from edgekit.bundle.check import _checked, _text, within
 from edgekit.bundle.expected import Tolerance
 from edgekit.bundle.write import pack_tree
 from edgekit.errors import BundleError, EdgekitError, ModelError
@@ -100,6 +100,16 @@ def test_extra_and_missing_files_are_found(bundle: Path) -> None:
         (lambda m: m.pop("golden"), "golden.samples is missing"),
         (lambda m: m["golden"]["outputs"].pop("base"), "golden.outputs.base is missing"),
         (lambda m: m["golden"]["outputs"]["base"].pop(), "has answers to 2 of 3 samples"),
+        (
+            lambda m: m["golden"]["outputs"].update(base=[{}, {}, {}]),
+            "golden.outputs.base has answers to 0 of 3 samples",
+        ),
+        (
+            lambda m: m["golden"]["outputs"]["base"][0].update(x=m["golden"]["outputs"]["base"][0]["logits"]),
+            "golden.outputs.base[0].x is none of the models'; they have logits",
+        ),
+        (lambda m: m["golden"]["tolerance"]["base"].update(relative=1), "relative must be below 1, got 1"),
+        (lambda m: m["guard"]["energy"].update(output="x"), "guard.energy.output names 'x', which is no output of"),
         (lambda m: m["golden"]["tolerance"].pop("small"), "golden.tolerance.small is missing"),
         (lambda m: m["golden"]["tolerance"]["small"].update(absolute=-1), "must be 0 or more"),
         (lambda m: m["golden"]["samples"][0].update(raw="/etc/passwd"), "which `files` does not list"),
@@ -171,6 +181,26 @@ def test_a_golden_file_of_another_size_is_found(bundle: Path) -> None:
     rewrite(bundle, lambda m: None)
     with pytest.raises(BundleError, match=r"0\.logits\.bin has 8 bytes, which are no float32 \(1, 10\)"):
         _checked(bundle, "small", "cpu", None)
+
+
+def test_golden_answers_that_prove_nothing_are_found(bundle: Path) -> None:
+    rewrite(bundle, lambda m: m["golden"]["tolerance"]["small"].update(absolute=1e9))
+    fault = _checked(bundle, "small", "cpu", None)["faults"][0]
+    assert "its tolerance of 1e+09 is as large as its largest golden answer" in fault
+    (bundle / "golden" / "base" / "0.logits.bin").write_bytes(np.full(10, np.nan, np.float32).tobytes())
+    rewrite(bundle, lambda m: None)
+    assert "has a golden answer with NaN in it" in _checked(bundle, "base", "cpu", None)["faults"][0]
+
+
+def test_a_golden_answer_of_another_type_is_found(bundle: Path) -> None:
+    rewrite(bundle, lambda m: m["golden"]["outputs"]["base"][0]["logits"].update(dtype="int32"))
+    fault = _checked(bundle, "base", "cpu", None)["faults"][0]
+    assert fault == "golden sample 0, output 'logits' is float32 (1, 10), and the golden one int32 (1, 10)"
+
+
+def test_a_raw_text_that_is_none_is_named() -> None:
+    with pytest.raises(BundleError, match=r"0\.raw\.txt is no UTF-8 text \(byte 1\)"):
+        _text("0.raw.txt", b"a\xff")
 
 
 def test_external_data_outside_is_refused(bundle: Path) -> None:

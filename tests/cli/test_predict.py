@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,3 +125,13 @@ def test_pictures_that_a_model_makes_are_written(cli: Callable[..., Answer], bun
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "made/0.png")), wanted)
     refused = cli("predict", bundle, "p.png", "--out", "made")
     assert (refused.code, refused.err) == (1, "error: --out is for pictures, and the model makes none; leave it out\n")
+
+
+def test_a_name_that_no_encoding_holds_is_told(process: Callable[..., Answer], bundle: Path) -> None:
+    content = Path("p.png").read_bytes()
+    Path("\udcff.png").write_bytes(content)
+    answer = process("predict", bundle, os.fsencode("\udcff.png"), "--json")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.json()["predictions"][0]["input"] == "\udcff.png"
+    table = process("predict", bundle, os.fsencode("\udcff.png"))
+    assert (table.code, "\\udcff.png" in table.out) == (0, True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from edgekit.errors import ModelError, ProviderError
 from edgekit.ort.child import ask_child
+from tests.conftest import ROOT
 
 _CHILD = """
 import os, signal, sys, time
@@ -63,3 +65,13 @@ def test_the_childs_error_keeps_its_type() -> None:
 def test_any_other_end_says_why() -> None:
     with pytest.raises(ModelError, match=r"x\.onnx cannot be run: ZeroDivisionError: by zero"):
         ask_child("a_child", {"what": "fail"}, "x.onnx", timeout_s=30)
+
+
+def test_a_limit_of_the_shell_is_kept() -> None:
+    """Under `ulimit -v` the child's own limit would lie above what the system allows."""
+    code = (
+        "import resource as r; from edgekit.ort.child import limit_memory; "
+        "r.setrlimit(r.RLIMIT_AS, (4 << 30, 4 << 30)); limit_memory(); print(r.getrlimit(r.RLIMIT_AS)[0] >> 30)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.stdout.strip() == "4", done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +52,10 @@ def a_zip(path: Path, *members: tuple[str | zipfile.ZipInfo, bytes], method: int
         ("", "is not the same name on every file system"),
         ("a.", "is not the same name on every file system"),
         ("a ", "is not the same name on every file system"),
-        ("con.txt", "is not the same name on every file system"),
+        *(
+            (name, "is not the same name on every file system")
+            for name in ("con.txt", "CON .txt", "com¹", "conin$", "a?")
+        ),
         ("a\x00b", "is not the same name on every file system"),
         ("a\nb", "is not the same name on every file system"),
         ("\udcff", "is not the same name on every file system"),
@@ -132,6 +136,26 @@ def overlapping(path: Path) -> Path:
     return path
 
 
+def behind_a_script(path: Path) -> Path:
+    """A zip that a shell takes for a script."""
+    content = a_zip(path, ("a", b"1")).read_bytes()
+    path.write_bytes(b"#!/bin/sh\n" + content)
+    return path
+
+
+def far_away(path: Path) -> Path:
+    """An entry whose 64-bit offset no file reaches."""
+    content = bytearray(a_zip(path, ("a", b"1")).read_bytes())
+    entry, end = content.rindex(b"PK\x01\x02"), content.rindex(b"PK\x05\x06")
+    extra = struct.pack("<HHQ", 1, 8, 2**63 + 5)
+    content[entry + 42 : entry + 46] = b"\xff" * 4
+    content[entry + 30 : entry + 32] = struct.pack("<H", len(extra))
+    content[end + 12 : end + 16] = struct.pack("<I", end - content.index(b"PK\x01\x02") + len(extra))
+    content[end:end] = extra
+    path.write_bytes(content)
+    return path
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -140,6 +164,11 @@ def overlapping(path: Path) -> Path:
         (encrypted, "a is encrypted by the zip"),
         (overlapping, "its files overlap"),
         (lambda p: a_zip(p, ("A", b"1"), ("a", b"2")), "has A and a, which are one file on some systems"),
+        (lambda p: a_zip(p, ("é", b"1"), ("e\u0301", b"2")), r"has '\\xe9' and 'e\\u0301', which are one file on some"),
+        (lambda p: a_zip(p, ("A/b", b"1"), ("a", b"2")), "has a and A/b, which are one file on some systems"),
+        (lambda p: a_zip(p, ("a", b"1"), ("a/b/c", b"2")), "has a and a/b/c, which are one file on some systems"),
+        (behind_a_script, "has 10 bytes before its first file"),
+        (far_away, "its files overlap, or its end is missing"),
         (lambda p: a_zip(p, ("a", b"1"), method=zipfile.ZIP_BZIP2), "packed by a method other than"),
         (lambda p: a_zip(p, ("a", bytes(3 << 20))), "a unpacks to more than 200 times its size"),
         (lambda p: p, "is not there; name a directory or a .zip"),
@@ -169,6 +198,9 @@ def test_what_is_no_bundle_is_said(tmp_path: Path) -> None:
         packed.writestr("b/manifest.json", "{}")
     with pytest.raises(BundleError, match=r"no manifest.json at its top; zip what is in b/ itself"):
         open_archive(inner)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BundleError, match="pipe is neither a directory nor a file"):
+        open_archive(tmp_path / "pipe")
     text = tmp_path / "b.txt"
     text.write_text("no zip")
     with pytest.raises(BundleError, match="is no whole zip file"):
@@ -211,6 +243,24 @@ def test_links_in_a_directory_are_refused(tmp_path: Path) -> None:
     (bundle / "models/base/link").unlink()
     (bundle / "loop").symlink_to(bundle)
     with pytest.raises(BundleError, match="loop is a link"):
+        open_archive(bundle)
+
+
+def test_what_is_no_file_in_a_directory_is_refused(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b")
+    os.mkfifo(bundle / "models/pipe")
+    with pytest.raises(BundleError, match="models/pipe is a link or a device"):
+        open_archive(bundle)
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = write_bundle(tmp_path / "b")
+
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("edgekit.runtime.archive.os.scandir", refuse)
+    with pytest.raises(BundleError, match=r"b cannot be read \(Permission denied\)"):
         open_archive(bundle)
 
 

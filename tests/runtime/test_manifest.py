@@ -67,7 +67,50 @@ def changed(change: Callable[[Any], object]) -> bytes:
         (lambda m: m["variants"][0].pop("providers"), r"variants\[0\].providers is missing"),
         (lambda m: m["variants"][0].update(file="a"), r"variants\[0\].file names 'a', which `files` does not list"),
         (lambda m: m["variants"][0].update(format="tf"), r"variants\[0\].format must be one of onnx, ort, got 'tf'"),
-        (lambda m: m["variants"][0]["session"].update(config={"a": 1}), r"session.config.a must be text, got 1"),
+        (
+            lambda m: m["variants"][0]["session"].update(config={"a": "1"}),
+            r"session.config.a is none that a bundle may",
+        ),
+        (
+            lambda m: m["variants"][0]["session"].update(config={"session.disable_prepacking": 1}),
+            r"session.config.session.disable_prepacking must be text, got 1",
+        ),
+        (
+            lambda m: m["variants"][0]["session"].update(config={"session.dynamic_block_base": "x" * 3000}),
+            r"session.config.session.dynamic_block_base must be digits, got 'xxx",
+        ),
+        (
+            lambda m: m["variants"][0]["session"].update(intra_op_threads=10**20),
+            "intra_op_threads must be 1024 or less",
+        ),
+        (lambda m: m["variants"][0].update(providers=[]), r"variants\[0\].providers is empty"),
+        (
+            lambda m: m["variants"][0].update(providers=["CPUExecutionProvider"] * 2),
+            r"variants\[0\].providers has 'CPUExecutionProvider' twice",
+        ),
+        (lambda m: m.update(name="a\nb"), r"name must be one line, got 'a\\nb'"),
+        (lambda m: m.update(name="\x1b[2J"), r"'\\x1b\[2J' holds a control character"),
+        (lambda m: m["classes"].append("\ud800"), r"'\\ud800' holds a control character, or half a character"),
+        (lambda m: m.update(license="\u202eevil"), r"'\\u202eevil' holds a control character"),
+        (lambda m: m.update(classes=["a", "b"]), r"postprocessing.output names logits.*, and `classes` has 2 names"),
+        (lambda m: m["inputs"][0].update(vocabulary="x"), r"inputs\[0\].vocabulary must be a whole number, got 'x'"),
+        (
+            lambda m: m["preprocessing"].update(resize=[60000, 60000]),
+            r"preprocessing.height or `resize` is more than 67,108,864 pixels",
+        ),
+        (
+            lambda m: m["postprocessing"].update(kind="image", mean=[0.0], std=[1.0]),
+            r"postprocessing.output names logits.*, which must have 4 dimensions",
+        ),
+        (
+            lambda m: m["postprocessing"].update(kind="regression", mean=[0.0, 1.0], std=1.0),
+            r"postprocessing.mean must be a number, or one for each of logits",
+        ),
+        (
+            lambda m: m["outputs"][0].update(dtype="object"),
+            r"output names logits.*, which must hold numbers",
+        ),
+        (lambda m: m["outputs"][0].update(shape=["n"]), r"postprocessing.output names logits.*, which must have 2 dim"),
         (lambda m: m["inputs"][0].update(dtype="f"), r"inputs\[0\].dtype must be one of float16"),
         (
             lambda m: m["inputs"][0].update(shape=[0]),
@@ -110,6 +153,8 @@ def test_what_is_wrong_is_named_by_its_place(change: Callable[[Any], object], sa
         (b"\xff{}", "is no JSON"),
         (b'{"a": 1, "a": 2}', "a key is there twice"),
         (b'{"a": NaN}', "NaN is no number"),
+        (b'{"a": [1e999]}', "1e999 is too large a number"),
+        (b'{"a": {"\\u0007": 1}}', r"'\\x07' holds a control character"),
         (b"[" * 100_000, "is no JSON"),
         (b"[]", r"its content must be an object, got \[\]"),
     ],

@@ -110,6 +110,24 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path: Path, monkeypa
         ours.read_pixels(path, 1)
 
 
+def test_more_pixels_than_pillow_opens_are_refused_in_the_same_words(tmp_path: Path) -> None:
+    content = (b"P5 30000 30000 255\n", b"P5 9460 9460 255\n")  # the second is where Pillow warns
+    for head in content:
+        with pytest.raises(InputError, match=r"has (900000000|89491600) pixels, and 64,000,000 are the most"):
+            ours.read_pixels(head, 1)
+
+
+def test_white_of_16_bits_is_white_of_8(tmp_path: Path) -> None:
+    levels = np.array([[0, 128], [257, 65535]], np.uint16)
+    for suffix in ("png", "tif", "pgm"):
+        Image.fromarray(levels).save(tmp_path / f"a.{suffix}")
+        assert ours.read_pixels(tmp_path / f"a.{suffix}", 1).tolist() == [[0, 0], [1, 255]]
+        assert ours.read_pixels(tmp_path / f"a.{suffix}", 3)[1].tolist() == [[1, 1, 1], [255, 255, 255]]
+    Image.fromarray(np.ones((2, 2), np.float32)).save(tmp_path / "f.tif")
+    with pytest.raises(InputError, match=r"f.tif has pixels of float32 that are no 16 bits; save it with 8 bits"):
+        ours.read_pixels(tmp_path / "f.tif", 1)
+
+
 def test_what_is_no_picture_is_said(tmp_path: Path) -> None:
     model = load(write_bundle(tmp_path / "b", manifest(preprocessing=IMAGE)))
     whole = io.BytesIO()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import wave
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def test_what_is_no_series_for_the_model_is_said(tmp_path: Path) -> None:
     model: Model = load(series_bundle(tmp_path / "b", lengths=True))
     for given, said in (
         (np.zeros((3, 4)), "the series has shape 3x4, and the model takes steps x 2 channels"),
-        (np.zeros((0, 2)), "the series has shape 0x2"),
+        (np.zeros((0, 2)), "the series is empty; give at least one step"),
         (np.full((3, 2), np.inf), "the series must hold finite numbers"),
         (np.full((3, 2), "a"), "the series must hold finite numbers, got dtype str"),
         ([[1.0]], "must be"),
@@ -112,13 +113,42 @@ def test_channels_are_the_second_axis(tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.prepare(path)["series"], wanted)
 
 
-def test_what_is_no_wave_is_said() -> None:
+def a_stored(kind: int, bits: int, body: bytes, *, channels: int = 1, extensible: bool = False) -> bytes:
+    """A .wav file that Python's own module does not write."""
+    told = struct.pack(
+        "<HHIIHH", 0xFFFE if extensible else kind, channels, 16_000, 16_000 * bits // 8, bits // 8 * channels, bits
+    )
+    if extensible:
+        told += struct.pack("<HHIH", 22, bits, 0, kind) + b"\x00\x00\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71"
+    odd = struct.pack("<4sI", b"LIST", 3) + b"abc\0"
+    chunks = b"WAVE" + struct.pack("<4sI", b"fmt ", len(told)) + told + odd + struct.pack("<4sI", b"data", len(body))
+    return b"RIFF" + struct.pack("<I", len(chunks) + len(body)) + chunks + body
+
+
+@pytest.mark.parametrize("extensible", [False, True])
+def test_floats_and_the_headers_of_recorders_are_read(extensible: bool) -> None:
+    samples = np.array([[0.5, -1.25], [0.25, 1.0]])
+    for bits in (32, 64):
+        content = a_stored(3, bits, samples.astype(f"<f{bits // 8}").tobytes(), channels=2, extensible=extensible)
+        np.testing.assert_array_equal(read_wave(content), samples.astype(np.float32))
+    whole = a_stored(1, 24, b"\x00\x00\x40\x00\x00\x80", extensible=extensible)
+    np.testing.assert_array_equal(read_wave(whole), np.float32([[0.5], [-1.0]]))
+
+
+def test_what_is_no_wave_is_said(tmp_path: Path) -> None:
     whole = a_wave(np.arange(100), 2)
     for given, said in (
-        (b"", "is no PCM .wav file (it ends too early)"),
-        (b"RIFFxxxxWAVE", "is no PCM .wav file"),
-        (b"no wave at all", "is no PCM .wav file (file does not start with RIFF id)"),
-        (whole[:20], "is no PCM .wav file"),
+        (b"", "the sound is no .wav file (it is empty)"),
+        (b"RIFFxxxxWAVE", "is no .wav file (it does not say how samples are stored)"),
+        (b"no wave at all", "is no .wav file (it does not begin as one)"),
+        (whole[:20], "is no .wav file ("),
+        (whole[:36], "is no .wav file (it has no samples)"),
+        (a_wave(np.arange(0), 2), "the sound holds no samples; record it again"),
+        (a_stored(6, 8, b"abc"), "is stored as format 6, 8 bits, 1 channels, and PCM and floats are read; convert it"),
+        (a_stored(1, 40, b"abcde"), "is stored as format 1, 40 bits"),
+        (a_stored(1, 16, b"ab", channels=0), "is stored as format 1, 16 bits, 0 channels"),
+        (tmp_path, "cannot be read (Is a directory)"),
+        ("a\0b.wav", "cannot be read (embedded null byte)"),
     ):
         with pytest.raises(InputError) as caught:
             read_wave(given)

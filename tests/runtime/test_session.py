@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from edgekit.errors import BundleError, ProviderError
 from edgekit.runtime import choose, load
@@ -100,16 +101,35 @@ def test_session_settings_reach_onnx_runtime(tmp_path: Path) -> None:
     assert options.get_session_config_entry("session.disable_prepacking") == "1"
     assert load(bundle, threads=2)._session.get_session_options().intra_op_num_threads == 2
     wrong = {**settings, "config": {"session.model_external_initializers_file_folder_path": "/"}}
-    with pytest.raises(BundleError, match=r"session.config.* names a place outside"):
+    with pytest.raises(BundleError, match=r"session.config.* is none that a bundle may set"):
         load(write_bundle(tmp_path / "w", manifest([variant(session=wrong)])))
 
 
 def test_a_model_that_takes_something_else_is_refused(tmp_path: Path) -> None:
-    tensor = {"name": "logits", "dtype": "float32", "shape": ["batch"]}
-    with pytest.raises(
-        BundleError, match=r"variant base has logits \(2 dimensions\), and the manifest says logits: float32"
+    image, logits = manifest()["inputs"][0], manifest()["outputs"][0]
+    for index, changes in enumerate(
+        (
+            {"outputs": [{**logits, "shape": ["batch", 10, 1]}], "postprocessing": None},
+            {"outputs": [{**logits, "dtype": "float16"}]},
+            {"inputs": [{**image, "dtype": "float64"}]},
+            {"inputs": [{**image, "name": "picture"}]},
+        )
     ):
-        load(write_bundle(tmp_path / "b", manifest(outputs=[tensor])))
+        with pytest.raises(BundleError, match=r"variant base has (image|logits) \(float32, [24] dimensions\), and the"):
+            load(write_bundle(tmp_path / str(index), manifest(**changes)))
+
+
+def test_a_model_that_wants_more_than_the_manifest_says_is_refused(tmp_path: Path) -> None:
+    model = dense(WEIGHT)
+    model.graph.input.append(helper.make_tensor_value_info("key", TensorProto.FLOAT, [1]))
+    bundle = write_bundle(tmp_path / "b", manifest(), {MODEL: onnx_bytes(model)})
+    with pytest.raises(BundleError, match=r"has image .*, key \(float32, 1 dimensions\), and the manifest says image"):
+        load(bundle)
+
+
+def test_threads_are_one_or_more(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="threads must be 1 or more, or None for what the machine has, got -1"):
+        load(write_bundle(tmp_path / "b"), threads=-1)
 
 
 def test_what_onnx_runtime_refuses_is_one_line(tmp_path: Path) -> None:

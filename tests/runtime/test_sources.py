@@ -91,14 +91,17 @@ def test_files_of_arrays_that_cannot_be_read_are_named(model: Model, tmp_path: P
     np.save(tmp_path / "code.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04")
     np.save(tmp_path / "none.npy", np.zeros((0, 8, 8), np.uint8))
+    np.savez(tmp_path / "uneven.npz", image=np.zeros((3, 1, 8, 8), np.float32), more=np.zeros(2))
     for name, said in (
         ("code.npy", "code.npy holds no arrays that can be read (Object arrays cannot be loaded"),
         ("torn.npz", "torn.npz holds no arrays that can be read ("),
         ("none.npy", "none.npy holds no rows"),
+        ("uneven.npz", "uneven.npz holds arrays of different numbers of rows (image 3, more 2); give each the same"),
     ):
-        with pytest.raises(InputError) as caught:
-            found(model, tmp_path / name)
-        assert said in str(caught.value)
+        np.save(tmp_path / "good.npy", PIXELS[0])
+        (_, first), (_, wrong), (_, last) = found(model, tmp_path / "good.npy", tmp_path / name, tmp_path / "good.npy")
+        assert said in str(wrong)
+        assert first == last == model.predict(PIXELS[0]).label  # others do not suffer
 
 
 def test_texts_and_text_files(tmp_path: Path) -> None:
@@ -107,8 +110,12 @@ def test_texts_and_text_files(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_bytes(b"\xff")
     words = ["some words", "x" * 5000, "", str(tmp_path / "a.txt")]
     assert [given for _, given in inputs_named(words, told)] == ["some words", "x" * 5000, "", "from a file"]
-    with pytest.raises(InputError, match=r"b.txt is no UTF-8 text \(byte 0\); convert it"):
-        list(inputs_named([str(tmp_path / "b.txt")], told))
+    (_, wrong), (_, gone), (_, good) = inputs_named(
+        [*map(str, (tmp_path / "b.txt", tmp_path / "c.txt")), "a b.txt"], told
+    )
+    assert "b.txt is no UTF-8 text (byte 0); convert it" in str(wrong)
+    assert "c.txt is not there; name a text file, or give a text" in str(gone)
+    assert (type(wrong), type(gone), good) == (InputError, InputError, "a b.txt")
 
 
 def test_the_module_is_a_command(model: Model, labels: list[str], tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ def test_what_is_no_text_for_the_model_is_said(tmp_path: Path, tokenizer: TextTo
         ("", "the text is empty; give some words"),
         ("  \n", "the text is empty"),
         (TEXTS[1], "tokens, the model takes 6; shorten it, or let it be cut: truncate=True"),
+        ("a\ud800b", "the text has half a character at 1 ('\\ud800'); it was no UTF-8: decode it again"),
         (b"abc", "the model takes a text, got bytes; decode bytes"),
         ("a" * 10_000_001, "the text has 10,000,001 characters, and 10,000,000 are the most"),
     ):
