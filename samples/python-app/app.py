@@ -24,9 +24,10 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     try:
+        key = runtime.read_key(asked.key_file, asked.key_env)
         if asked.golden:
-            return 0 if check_golden(runtime, asked) else VERDICT_NO
-        with runtime.load(asked.bundle, provider=asked.provider, variant=asked.variant) as model:
+            return 0 if check_golden(runtime, asked, key) else VERDICT_NO
+        with runtime.load(asked.bundle, provider=asked.provider, variant=asked.variant, key=key) as model:
             for name, given in _inputs(asked):
                 _show(name, model.predict(given, top=asked.top))
     except runtime.EdgekitError as error:
@@ -43,6 +44,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--golden", action="store_true", help="check the golden samples on this machine")
     parser.add_argument("--provider", help="only this one, such as cuda")
     parser.add_argument("--variant", help="only this one")
+    parser.add_argument("--key-file", type=Path, help="key of an encrypted bundle")
+    parser.add_argument("--key-env", help="environment variable with that key")
     parser.add_argument("--top", type=int, default=3, help="classes to name (default: 3)")
     parser.add_argument("--loader", action="store_true", help="run the bundle's own loader.py: only of one you trust")
     asked = parser.parse_args()
@@ -56,12 +59,13 @@ def _runtime(asked: argparse.Namespace) -> ModuleType:
     if asked.loader:
         return _import_file(asked.bundle / "loader.py")
     import edgekit.runtime
-    from edgekit.errors import EdgekitError
-    from edgekit.runtime import archive
+    from edgekit.errors import BundleError, EdgekitError
+    from edgekit.runtime import archive, seal
 
     joined = ModuleType("runtime")
-    names = {**vars(archive), **vars(edgekit.runtime), "EdgekitError": EdgekitError}
-    vars(joined).update(names)
+    for module in (archive, seal, edgekit.runtime):
+        vars(joined).update(vars(module))
+    vars(joined).update({"EdgekitError": EdgekitError, "BundleError": BundleError})
     return joined
 
 
@@ -107,7 +111,7 @@ def _show(name: str, answer: Any) -> None:
         print(f"  warning: {warning}", file=sys.stderr)
 
 
-def check_golden(runtime: ModuleType, asked: argparse.Namespace) -> bool:
+def check_golden(runtime: ModuleType, asked: argparse.Namespace, key: bytes | None) -> bool:
     """Run the golden samples of every variant that runs here: stored inputs, and raw samples through preprocessing."""
     good, checked = True, 0
     with runtime.open_archive(asked.bundle) as archive:
@@ -116,7 +120,7 @@ def check_golden(runtime: ModuleType, asked: argparse.Namespace) -> bool:
             if asked.variant not in (None, variant.name):
                 continue
             try:
-                model = runtime.load(asked.bundle, variant=variant.name, provider=asked.provider, guard=None)
+                model = runtime.load(asked.bundle, variant=variant.name, provider=asked.provider, key=key, guard=None)
             except runtime.EdgekitError as error:
                 print(f"left out {variant.name}: {error}")
                 continue
@@ -130,6 +134,14 @@ def check_golden(runtime: ModuleType, asked: argparse.Namespace) -> bool:
 
 
 def _check_variant(runtime: ModuleType, archive: Any, manifest: Any, model: Any) -> Iterator[tuple[str, bool, str]]:
+    try:
+        yield from _check_samples(runtime, archive, manifest, model)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:  # it is what a foreign file says
+        reason = f"damaged ({type(error).__name__}: {error})"
+        raise runtime.BundleError(f"the golden part of the manifest is {reason}; get the bundle again") from error
+
+
+def _check_samples(runtime: ModuleType, archive: Any, manifest: Any, model: Any) -> Iterator[tuple[str, bool, str]]:
     name, golden = model.variant.name, manifest.golden
     for index, sample in enumerate(golden["samples"]):
         wanted = _arrays(runtime, archive, manifest, golden["outputs"][name][index])

@@ -16,6 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
+import psutil
+
 from tests.samples.conftest import SAMPLES
 
 PATIENCE_S = 0.7
@@ -109,3 +111,8 @@ def until(seen: Callable[[], bool], seconds: float = 20) -> None:
     while not seen():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def connections(running: Service) -> list[Any]:
+    """Those that are open now."""
+    return [c for c in psutil.Process(running.popen.pid).net_connections("tcp") if c.status == psutil.CONN_ESTABLISHED]

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
-from tests.samples.services import JSON, PNG, TEXT, Service, as_json, form_of, head_of, until
+from edgekit.data import ImagePreprocessing
+from tests.samples.bundles import Size, write_echo
+from tests.samples.services import (
+    JSON,
+    PATIENCE_S,
+    PNG,
+    TEXT,
+    Service,
+    as_json,
+    connections,
+    form_of,
+    head_of,
+    started,
+    until,
+)
 
 _BAD: dict[str, tuple[bytes, dict[str, str], int, str]] = {
     "malformed JSON": (b'{"inputs": ', JSON, 400, "the body is no JSON (Expecting value"),
@@ -135,6 +150,20 @@ def test_http_1_0(service: Service, picture: bytes) -> None:
     got = service.raw(head + picture)
     assert b" 200 " in got.split(b"\r\n")[0]
     assert got.endswith(b"}")
+
+
+def test_who_reads_no_answer_is_hung_up_on(http_sample: None, tmp_path: Path) -> None:
+    """An answer of several MB, for a client that takes 4 KB."""
+    colour = ImagePreprocessing(512, 512, 3, 1 / 255, (0.3,) * 3, (0.37,) * 3, (512, 512))
+    bundle = write_echo(tmp_path / "bundle", colour, [Size(9, 9)])
+    picture = (bundle / "golden/0.raw.png").read_bytes()
+    with started(bundle, "--patience-s", PATIENCE_S) as running, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", running.port))
+        client.sendall(head_of(f"Content-Length: {len(picture)}") + picture)
+        until(lambda: running.metric('edgekit_requests_total{code="200"}') == 1)
+        until(lambda: not connections(running))
+        assert "Traceback" not in running.said
 
 
 @pytest.mark.parametrize("path", [b"/predict", b"/other"])

@@ -11,11 +11,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-import psutil
 import pytest
 from PIL import Image
 
@@ -31,6 +29,7 @@ from tests.samples.services import (
     TEXT,
     Service,
     as_json,
+    connections,
     form_of,
     free_port,
     head_of,
@@ -98,16 +97,12 @@ def test_sigterm_while_a_body_comes(echo_bundle: Path, picture: bytes) -> None:
     with started(echo_bundle, "--patience-s", PATIENCE_S) as running, ThreadPoolExecutor(2) as clients:
         half = clients.submit(running.raw, head_of(f"Content-Length: {len(picture)}") + picture[:9])
         silent = clients.submit(running.raw)
-        until(lambda: len(_connections(running)) >= 2)
+        until(lambda: len(connections(running)) >= 2)
         running.popen.send_signal(signal.SIGTERM)
         assert b" 408 " in half.result().split(b"\r\n")[0]
         assert silent.result() == b""
         assert running.popen.wait(20) == 0
         assert "Traceback" not in running.said
-
-
-def _connections(running: Service) -> list[Any]:
-    return [c for c in psutil.Process(running.popen.pid).net_connections("tcp") if c.status == psutil.CONN_ESTABLISHED]
 
 
 def test_more_than_the_queue_holds_is_503(echo_bundle: Path, picture: bytes) -> None:

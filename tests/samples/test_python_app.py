@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekit.bundle import Candidate, PackOptions, pack_bundle
 from edgekit.runtime.single import loader_source
 from tests.samples.bundles import seal
 from tests.samples.conftest import SAMPLES, Program, Said, run
@@ -75,6 +76,26 @@ def _wrong(*args: object) -> Said:
     assert said.err.startswith("error: ")
     assert said.err.count("\n") == 1
     return said
+
+
+def test_a_damaged_golden_part_is_one_line(app: Program, loader_bundle: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(loader_bundle, tmp_path / "bundle"))
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["golden"]["outputs"] = {}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    said = app(bundle, "--golden")
+    assert (said.code, said.err.count("\n")) == (1, 1)
+    assert said.err.startswith("error: the golden part of the manifest is damaged (KeyError: 'int8'); get the bundle")
+
+
+def test_a_sealed_bundle_opens_with_its_key(pico_onnx: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    key = bytes(range(32))
+    pack_bundle([Candidate("base", pico_onnx)], tmp_path / "b", PackOptions(data="digits", samples=1, key=key))
+    (tmp_path / "key").write_bytes(key)
+    said = run(sys.executable, APP, tmp_path / "b", "--golden", "--key-file", tmp_path / "key")
+    assert said.code == 0, said.out + said.err
+    assert "is encrypted; give its key" in _wrong(tmp_path / "b", tmp_path / "b/golden/0.raw.png").err
 
 
 def test_errors_are_one_line(digits_bundle: Path, tmp_path: Path) -> None:
