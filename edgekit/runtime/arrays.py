@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,11 @@ import numpy as np
 from edgekit.runtime.zips import ZIP_ERRORS
 from edgekit.specs import Array
 
-# What NumPy raises for damaged files, as tried on cut, flipped and made-up ones.
-ARRAY_ERRORS = (*ZIP_ERRORS, TypeError, KeyError, AttributeError, OverflowError, MemoryError)
+# What NumPy raises for damaged files, as tried on cut, flipped and made-up ones; it reads odd headers as Python tokens.
+ARRAY_ERRORS = (
+    *(*ZIP_ERRORS, TypeError, KeyError, AttributeError, OverflowError, MemoryError),
+    *(TokenError, SyntaxError),
+)
 
 
 def read_npz(path: Path) -> dict[str, Array]:
