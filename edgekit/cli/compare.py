@@ -42,7 +42,7 @@ def compare(
 
     from edgekit.comparison import CompareRequest, compare_models
     from edgekit.files import check_output
-    from edgekit.report.models import comparison_sheets, write_comparison
+    from edgekit.report.compared import comparison_sheets, write_comparison
     from edgekit.report.sheets import FittedTable
 
     if html is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgekit import __version__
@@ -91,10 +91,6 @@ class Report:
             **content,
             "models": [asdict(m) for m in self.models],
         }
-
-    def with_steps(self, steps: Sequence[StepRecord]) -> Report:
-        """This report, with what ran to make it."""
-        return replace(self, steps=tuple(steps))
 
 
 def choose_best(models: Sequence[ModelResult], accept: AcceptConfig | None) -> ModelResult | None:

@@ -41,7 +41,7 @@ def run_recipe(recipe: Recipe, out: Path) -> Report:
         report = _run_steps(work)
         _write(work, report)
         bundle = pack_run(work, report)
-        return replace(report.with_steps(work.store.finished), bundle=str(bundle) if bundle else None)
+        return replace(report, steps=tuple(work.store.finished), bundle=str(bundle) if bundle else None)
 
 
 def _run_steps(work: Workspace) -> Report:

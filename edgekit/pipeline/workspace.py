@@ -69,13 +69,9 @@ class Workspace:
         """The checkpoint directory that a torch step of a variant writes."""
         return self.scratch / f"{name}.{index}" / "checkpoint"
 
-    def between(self, name: str, index: int) -> Path:
-        """What a step that is not the variant's last writes."""
-        return self.scratch / f"{name}.{index}.onnx"
-
     def stage(self, name: str, index: int, count: int) -> Path:
-        """What a step of a variant of so many steps writes."""
-        return self.model(name) if index == count - 1 else self.between(name, index)
+        """The file that a step of a variant of so many steps writes: the last one the variant's own."""
+        return self.model(name) if index == count - 1 else self.scratch / f"{name}.{index}.onnx"
 
 
 def versions(*packages: str) -> dict[str, str]:

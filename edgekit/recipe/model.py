@@ -64,7 +64,6 @@ class ExportConfig(_Part):
     part: Annotated[
         Literal["cache"] | None, Field(description="cache: a language model that takes and gives keys and values")
     ] = None
-
     max_length: Annotated[
         int | None,
         Field(ge=2, description="tokens of the longest text; positions beyond are cut, longer texts refused"),

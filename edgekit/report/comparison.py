@@ -30,13 +30,9 @@ class Comparison:
     is_base: bool
 
 
-def compare(report: Mapping[str, Any]) -> list[Comparison]:
+def comparison_lines(report: Mapping[str, Any]) -> list[Comparison]:
     """The lines of a report: one a model, provider and batch size."""
-    lines = []
-    for model in report["models"]:
-        for row in model["bench"]:
-            lines.append(_line(report, model, row))
-    return lines
+    return [_line(report, model, row) for model in report["models"] for row in model["bench"]]
 
 
 def setting_of(row: Mapping[str, Any]) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 from edgekit.report.chain import COLUMNS as CHAIN_COLUMNS
 from edgekit.report.chain import TITLE as CHAIN_TITLE
 from edgekit.report.chain import chain_lines, chain_notes
-from edgekit.report.comparison import COLUMNS, compare, setting_of
+from edgekit.report.comparison import COLUMNS, comparison_lines, setting_of
 from edgekit.report.further import further_lines
 from edgekit.report.pictures.colours import style_of
 from edgekit.report.pictures.section import Section
 from edgekit.report.robustness import CAUTION, robust_lines, robust_title
 from edgekit.report.robustness import COLUMNS as ROBUST_COLUMNS
-from edgekit.report.text import markdown, model_of, verdict
+from edgekit.report.text import method_lines, model_of, verdict
 
 _INK, _GRID = "#1f2937", "#e5e7eb"
 
@@ -24,13 +24,12 @@ def html(report: Mapping[str, Any], sections: Sequence[Section] = ()) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(loader=PackageLoader("edgekit.report"), autoescape=True, undefined=StrictUndefined)
-    method = markdown(report).split("## How it was measured")[1].strip().splitlines()
     return environment.get_template("report.html.j2").render(
         report=report,
         verdict=verdict(report),
         model=model_of(report),
         columns=COLUMNS,
-        lines=compare(report),
+        lines=comparison_lines(report),
         further=[line.removeprefix("- ") for line in further_lines(report)],
         plot=_plot(report),
         sections=sections,
@@ -42,7 +41,7 @@ def html(report: Mapping[str, Any], sections: Sequence[Section] = ()) -> str:
         robust_columns=ROBUST_COLUMNS,
         robust_title=robust_title(report) if report.get("robust") else "",
         caution=CAUTION,
-        method=[line.removeprefix("- ") for line in method],
+        method=[line.removeprefix("- ") for line in method_lines(report)],
     )
 
 

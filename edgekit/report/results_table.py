@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgekit.recipe import BASE
-from edgekit.report.comparison import compare
+from edgekit.report.comparison import comparison_lines
 from edgekit.report.figures import percent_or_value
 from edgekit.report.further import base_lines
 from edgekit.report.text import model_of
@@ -72,7 +72,7 @@ def _section(run: RecipeRun) -> list[str]:
         "| " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * len(COLUMNS),
     ]
-    compared = {line.model: line for line in reversed(compare(report))}  # the first setting of each model
+    compared = {line.model: line for line in reversed(comparison_lines(report))}  # the first setting of each model
     for model in report["models"]:
         name, _, metric, drop, size, smaller, latency, faster, notes = compared[model["name"]].cells
         cells = (name, metric, drop, _further(model), size, smaller, latency, faster, notes.replace("|", "/"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.recipe import BASE
 from edgekit.report.chain import chain_markdown
-from edgekit.report.comparison import COLUMNS, compare, why_unchanged
+from edgekit.report.comparison import COLUMNS, comparison_lines, why_unchanged
 from edgekit.report.further import further_lines, worse_by
 from edgekit.report.pictures.section import Section, markdown_sections
 from edgekit.report.robustness import robust_markdown
@@ -30,7 +30,7 @@ def terminal_table(report: Mapping[str, Any]) -> Table:
     for column in (f"{report['metric']}\n(test)", "drop", "size", "latency\np50", "faster"):
         table.add_column(column, justify="right", no_wrap=True)
     notes = []
-    for line in compare(report):
+    for line in comparison_lines(report):
         model, on, metric, drop, size, smaller, latency, faster, note = line.cells
         cells = (f"{model}\n{on}", _stacked(metric), _stacked(drop), f"{size}\n{smaller}", latency, _stacked(faster))
         table.add_row(*cells, style="bold green" if line.best else "dim" if line.is_base else None, end_section=True)
@@ -49,13 +49,13 @@ def markdown(report: Mapping[str, Any], sections: Sequence[Section] = ()) -> str
     """The whole report as Markdown, with links to its pictures."""
     lines = [f"# {report['name']}", "", *_summary(report), "", "## Comparison", ""]
     lines += ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    for line in compare(report):
+    for line in comparison_lines(report):
         cells = [f"**{c}**" if line.best and c else c.replace("|", "/") for c in line.cells]
         lines.append("| " + " | ".join(cells) + " |")
     lines += chain_markdown(report)
     lines += robust_markdown(report)
     lines += markdown_sections(sections)
-    lines += ["", "## How it was measured", "", *_method(report), ""]
+    lines += ["", "## How it was measured", "", *method_lines(report), ""]
     return "\n".join(lines)
 
 
@@ -113,15 +113,15 @@ def _limited(report: Mapping[str, Any]) -> str:
     return f" (the first {most:,} tokens of the split at most, `most_tokens`)" if most else ""
 
 
-def _method(report: Mapping[str, Any]) -> list[str]:
+def method_lines(report: Mapping[str, Any]) -> list[str]:
+    """How the figures were measured, on what."""
     machine, first = report["machine"], report["models"][0]
     row = first["bench"][0]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     used = sorted({p for m in report["models"] for r in m["bench"] for p in r["providers_used"]})
     lines = [
         f"- {report['metric']}: {first['metric']['test']['n']} test samples{_limited(report)} that nothing was chosen "
-        "on; brackets hold "
-        "95 % intervals, those of the drop are paired; the best is chosen on validation data",
+        "on; brackets hold 95 % intervals, those of the drop are paired; the best is chosen on validation data",
         f"- latency: models in turns, {row['threads']} threads, {row['n']} runs of the base; speed-up is the median "
         "ratio of paired rounds with its 95 % interval",
         f"- providers really used: {', '.join(used)}",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edgekit.report import markdown, terminal_table, verdict, write_report
-from edgekit.report.comparison import COLUMNS, compare
+from edgekit.report.comparison import COLUMNS, comparison_lines
 from edgekit.report.figures import human_bytes, percent_or_value
 from edgekit.report.html import html
 
@@ -76,7 +76,7 @@ def report() -> dict[str, Any]:
 
 
 def test_the_table_has_the_figures(report: dict[str, Any]) -> None:
-    base, int8, bad = compare(report)
+    base, int8, bad = comparison_lines(report)
     assert base.is_base
     assert int8.best
     assert dict(zip(COLUMNS, int8.cells, strict=True)) == {
@@ -151,7 +151,7 @@ def test_why_a_step_changed_nothing_stands_below_the_table() -> None:
     models[1]["steps"] = [{"technique": "quantize: static", "changed": False, "reason": "no Conv can run in int8"}]
     report = facts_of(models)
     why = "int8: quantize: static changed nothing: no Conv can run in int8"
-    assert compare(report)[1].cells[-1] == "best; unchanged"
+    assert comparison_lines(report)[1].cells[-1] == "best; unchanged"
     assert f"- {why}" in markdown(report)
     assert f"<li>{why}</li>" in html(report)
     assert why in str(terminal_table(report).caption)
