@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import images
 import numpy as np
+import speech
+import text
 import torch
-
-OPSET = 18
 
 
 def seed_everything() -> None:
@@ -25,29 +24,8 @@ def seed_everything() -> None:
     random.seed(0)
 
 
-def export(
-    net: torch.nn.Module, inputs: tuple[torch.Tensor, ...], names: Sequence[str], dynamic: Any, path: Path
-) -> None:
-    """Write a network as one ONNX file, with torch's newer exporter."""
-    torch.onnx.export(
-        net.eval(),
-        inputs,
-        str(path),
-        input_names=list(names),
-        output_names=["out"],
-        opset_version=OPSET,
-        dynamo=True,
-        dynamic_shapes=dynamic,
-        external_data=False,
-    )
-
-
 def main() -> None:
     """Build one task."""
-    import images
-    import speech
-    import text
-
     builders = {
         "T1": images.build_resnet,
         "T1b": images.build_mobilenet,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from build import OPSET
+from exported import OPSET
 from tasks import Array
 from torch import nn
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from build import export
+from exported import export
 from tasks import Array
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -189,25 +188,25 @@ def test_an_interruption_keeps_the_rows(chain: Maker, monkeypatch: pytest.Monkey
 _SCRIPT = """
 import sys
 from pathlib import Path
-from edgekit.bench import BenchInterrupted, BenchRequest, Verdict, bench_models, compare_rows
-from edgekit.bench import run
+from edgekit.bench import BenchInterrupted, BenchRequest, bench_models, run
 from edgekit.interrupt import interruptible
 real = run.measure_guarded
 run.measure_guarded = lambda *a: (print("measuring", flush=True), real(*a))[1]
 with interruptible():
     try:
-        bench_models([Path(sys.argv[1])], BenchRequest(min_seconds=60, threads=1))
+        bench_models([Path(sys.argv[1])], BenchRequest(min_seconds=60, **eval(sys.argv[2])))
     except BenchInterrupted as stop:
         print(len(stop.report.rows), stop.report.rows[0].samples.n)
 """
 
 
-def test_ctrl_c_stops_a_long_benchmark_within_a_second_and_gives_what_there_is(chain: Maker) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-c", _SCRIPT, str(chain(64, 20))], stdout=subprocess.PIPE, text=True, cwd=os.getcwd()
-    )
-    assert child.stdout is not None
-    with child:
+@pytest.mark.parametrize("asked", [{"threads": 1}, {"streams": (4,)}], ids=["alone", "streams"])
+def test_ctrl_c_stops_a_long_benchmark_within_a_second_and_gives_what_there_is(
+    chain: Maker, asked: dict[str, object]
+) -> None:
+    command = [sys.executable, "-c", _SCRIPT, str(chain(64, 20)), repr(asked)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
         assert child.stdout.readline().strip() == "measuring"
         time.sleep(2.5)
         child.send_signal(signal.SIGINT)
@@ -215,5 +214,4 @@ def test_ctrl_c_stops_a_long_benchmark_within_a_second_and_gives_what_there_is(c
         rows, runs = child.stdout.readlines()[-1].split()
         assert child.wait() == 0
     assert time.monotonic() - started < 1.5
-    assert int(rows) == 1
-    assert int(runs) > 0
+    assert (int(rows), int(runs) > 0) == (1, True)

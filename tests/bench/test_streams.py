@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -77,32 +74,3 @@ def test_streams_may_have_a_session_each(chain: Maker) -> None:
 def test_a_number_of_streams_that_cannot_be_is_refused(streams: tuple[int, ...], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         _quick(streams=streams).check()
-
-
-_SCRIPT = """
-import sys
-from pathlib import Path
-from edgekit.bench import BenchInterrupted, BenchRequest, bench_models, run
-from edgekit.interrupt import interruptible
-real = run.measure_guarded
-run.measure_guarded = lambda *a: (print("measuring", flush=True), real(*a))[1]
-with interruptible():
-    try:
-        bench_models([Path(sys.argv[1])], BenchRequest(min_seconds=60, streams=(4,)))
-    except BenchInterrupted as stop:
-        print(len(stop.report.rows), stop.report.rows[0].samples.n)
-"""
-
-
-def test_ctrl_c_stops_streams_within_a_second_and_gives_what_there_is(chain: Maker) -> None:
-    command = [sys.executable, "-c", _SCRIPT, str(chain(64, 20))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline().strip() == "measuring"
-        time.sleep(2.0)
-        child.send_signal(signal.SIGINT)
-        started = time.monotonic()
-        rows, runs = child.stdout.readlines()[-1].split()
-        assert child.wait() == 0
-    assert time.monotonic() - started < 1.5
-    assert (int(rows), int(runs) > 0) == (1, True)
