@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from edgekit.nvidia import Gpu, gpus
+from edgekit.runtime.choose import cpu_flags
 
 # Linux flag -> the name people use; what int8 and bf16 kernels look at.
 _FEATURES = {
@@ -82,19 +83,6 @@ def memory_bytes(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/
 def _limit(file: Path) -> int | None:
     text = file.read_text().strip() if file.exists() else ""
     return int(text) if text.isdigit() else None
-
-
-@cache
-def cpu_flags() -> frozenset[str]:
-    """The kernel's names of this CPU's features; empty where the kernel does not tell."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.exists():
-        return frozenset()
-    for line in cpuinfo.read_text().splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()
 
 
 def cpu_features() -> dict[str, bool]:

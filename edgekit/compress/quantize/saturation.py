@@ -22,8 +22,9 @@ from edgekit.compress.quantize.plan import Plan
 from edgekit.compress.quantize.qdq import activation_scale, quantize_weight, weight_axis
 from edgekit.compress.technique import OnnxStep
 from edgekit.graph.scopes import attribute
-from edgekit.machine import cpu_flags, has_vnni
+from edgekit.machine import has_vnni
 from edgekit.progress import warn
+from edgekit.runtime.choose import cpu_flags
 from edgekit.specs import Array
 
 _HIGHEST, _LOWEST = 32767, -32768
