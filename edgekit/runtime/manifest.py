@@ -10,9 +10,10 @@ from functools import partial
 from typing import Any
 
 from edgekit.errors import BundleError
-from edgekit.runtime.archive import MANIFEST, FileEntry, check_name
+from edgekit.runtime.archive import MANIFEST, FileEntry
 from edgekit.runtime.entries import check_postprocessing, check_preprocessing
 from edgekit.runtime.fields import Fields, read_json
+from edgekit.runtime.names import check_name
 from edgekit.specs import TensorSpec
 
 SCHEMA_VERSION = 1

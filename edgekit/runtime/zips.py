@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import IO
 
 from edgekit.errors import BundleError, brief
-from edgekit.runtime.archive import GET_AGAIN, MANIFEST, Archive, Limits, check_files, check_name
+from edgekit.runtime.archive import GET_AGAIN, MANIFEST, Archive
+from edgekit.runtime.names import Limits, check_files, check_name
 
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ZIP_ERRORS = (

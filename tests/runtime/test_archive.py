@@ -15,14 +15,13 @@ import pytest
 from edgekit.errors import BundleError
 from edgekit.runtime.archive import (
     FileEntry,
-    Limits,
-    check_name,
     extract_files,
     find_faults,
     open_archive,
     read_checked,
     read_file,
 )
+from edgekit.runtime.names import Limits, check_name
 from tests.runtime.bundles import write_bundle, zipped
 
 
