@@ -58,6 +58,7 @@ static Row compare(const Array *got, const Array *wanted, const Json *tolerance)
 {
     double absolute = json_number(tolerance, "absolute"), relative = json_number(tolerance, "relative");
     const Json *top = json_find(tolerance, "same_top1");
+    if (!(absolute >= 0 && relative >= 0 && relative < 1)) fail("the manifest's tolerance allows any answer, or none");
     Row row = {true, 0, wanted->name, ""};
     if (got->count != wanted->count) return (Row){false, INFINITY, wanted->name, ", and has another size"};
     for (size_t i = 0; i < wanted->count; i++) {
@@ -87,6 +88,7 @@ static void print_numbers(const Arrays *outputs)
 static bool run_one(const Model *model, const Arrays *inputs, const Arrays *wanted, const Json *tolerance,
                     const char *name, bool json)
 {
+    if (wanted->count == 0) fail("the manifest has no golden output for %s", name);
     Arrays got = {allocate(wanted->count, sizeof(Array)), wanted->count};
     for (size_t i = 0; i < got.count; i++) got.items[i].name = wanted->items[i].name;
     model_run(model, inputs->items, inputs->count, got.items, got.count);
@@ -145,6 +147,7 @@ static bool check_variant(const Bundle *bundle, const Json *variant, bool json, 
     Model model = model_load(bundle, variant);
     bool ok = true;
     char line[128];
+    if (samples->count == 0) fail("the manifest has no golden samples");
     if (outputs->count != samples->count) fail("golden has %zu outputs for %zu samples", outputs->count, samples->count);
     for (size_t i = 0; i < samples->count; i++) {
         const Json *sample = &samples->items[i];

@@ -129,6 +129,18 @@ static char *read_escape(Reader *reader, char *out)
     return out;
 }
 
+/* Whether a text moves a terminal's cursor, or turns the direction of writing. */
+static bool is_unseen(const char *text)
+{
+    for (const unsigned char *c = (const unsigned char *) text; *c; c++) {
+        if ((*c < 0x20 && *c != '\t' && *c != '\n') || *c == 0x7F) return true;
+        if (c[0] == 0xC2 && c[1] >= 0x80 && c[1] <= 0x9F) return true; /* U+0080 to U+009F */
+        if (c[0] == 0xE2 && c[1] == 0x80 && c[2] >= 0xAA && c[2] <= 0xAE) return true; /* U+202A to U+202E */
+        if (c[0] == 0xE2 && c[1] == 0x81 && c[2] >= 0xA6 && c[2] <= 0xA9) return true; /* U+2066 to U+2069 */
+    }
+    return false;
+}
+
 static char *read_text(Reader *reader)
 {
     expect(reader, '"');
@@ -146,6 +158,7 @@ static char *read_text(Reader *reader)
         out = read_escape(reader, out);
     }
     reader->at++;
+    if (is_unseen(text)) mistake(reader, "a text holds a control character");
     return text;
 }
 
@@ -183,6 +196,7 @@ static Json read_many(Reader *reader, JsonKind kind, char close)
         if (kind == JSON_OBJECT) {
             key = read_text(reader);
             if (has_key(&json, key)) mistake(reader, "a key stands twice");
+            if (strchr(key, '\n')) mistake(reader, "a key has two lines");
             skip_space(reader);
             expect(reader, ':');
         }
@@ -265,7 +279,9 @@ const Json *json_array(const Json *object, const char *key)
 
 const char *json_text(const Json *object, const char *key)
 {
-    return of_kind(object, key, JSON_STRING, "text")->text;
+    const char *text = of_kind(object, key, JSON_STRING, "text")->text;
+    if (strchr(text, '\n')) fail("the manifest's '%s' must be one line", key);
+    return text;
 }
 
 double json_number(const Json *object, const char *key)

@@ -30,16 +30,20 @@ static GraphOptimizationLevel level_of(const char *word)
     fail("unknown graph_optimization_level '%s'; allowed: disable, basic, extended, all", word);
 }
 
-/* Entries that name files or folders lead out of the bundle; "profile" is none of them. */
-static void refuse_place(const char *entry)
+/* Session entries that change speed or memory alone: others name files, load code, or write what they see. */
+static const char *const allowed[] = {
+    "session.disable_prepacking", "session.dynamic_block_base", "session.force_spinning_stop",
+    "session.inter_op.allow_spinning", "session.intra_op.allow_spinning", "session.set_denormal_as_zero",
+    "session.use_device_allocator_for_initializers",
+};
+
+static void set_entry(OrtSessionOptions *options, const char *entry, const char *value)
 {
-    bool named = strstr(entry, "path") || strstr(entry, "folder") || strstr(entry, "library");
-    for (const char *file = entry; (file = strstr(file, "file")) != NULL; file++) {
-        named = named || file - entry < 3 || strncmp(file - 3, "pro", 3) != 0;
-    }
-    if (named) {
-        fail("the manifest's session entry %s names a place outside of the bundle, which no bundle may", entry);
-    }
+    bool known = false;
+    for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++) known = known || strcmp(allowed[i], entry) == 0;
+    if (!known) fail("the manifest's session entry %s is none that a bundle may set", entry);
+    if (value[0] == '\0' || strspn(value, "0123456789") != strlen(value)) fail("the manifest's %s must be digits", entry);
+    check(ort->AddSessionConfigEntry(options, entry, value));
 }
 
 static OrtSessionOptions *options_of(const Json *variant)
@@ -55,8 +59,7 @@ static OrtSessionOptions *options_of(const Json *variant)
     }
     const Json *config = json_find(session, "config") ? json_object(session, "config") : NULL;
     for (size_t i = 0; config != NULL && i < config->count; i++) {
-        refuse_place(config->keys[i]);
-        check(ort->AddSessionConfigEntry(options, config->keys[i], json_text(config, config->keys[i])));
+        set_entry(options, config->keys[i], json_text(config, config->keys[i]));
     }
     const Json *format = json_find(variant, "format");
     if (format && format->kind == JSON_STRING && strcmp(format->text, "ort") == 0) {

@@ -54,7 +54,7 @@ async function fromPicture(bundle, sample, inputs, decode) {
 
 function compareAll(got, wanted, tolerance) {
   const found = Object.entries(wanted).map(([name, array]) => compare(name, got[name], array, tolerance));
-  const worst = found.find((row) => !row.ok) ?? found.sort((a, b) => b.error - a.error)[0] ?? { ok: false, error: Infinity, detail: "no output" };
+  const worst = found.find((row) => !row.ok) ?? found.sort((a, b) => b.error - a.error)[0];
   return { ok: worst.ok, error: worst.error, detail: worst.detail };
 }
 

@@ -3,10 +3,19 @@ export class BundleError extends Error {}
 
 const SCHEMA_VERSION = 1;
 const LONGEST_EDGE = 16384;
-const PLACE = /path|(?<!pro)file|folder|library/; // session entries that lead out of the bundle
+/** Session entries that change speed or memory alone: others name files, load code, or write what they see. */
+const SESSION_ENTRIES = [
+  ...["session.disable_prepacking", "session.dynamic_block_base", "session.force_spinning_stop"],
+  ...["session.inter_op.allow_spinning", "session.intra_op.allow_spinning", "session.set_denormal_as_zero"],
+  "session.use_device_allocator_for_initializers",
+];
+/** What moves a terminal's cursor, turns the direction of writing, or is half a character. */
+const UNSEEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\p{Cs}]/u;
 
-const text = kind("a text", (value) => typeof value === "string");
+const text = kind("a text of one line", (value) => typeof value === "string" && !value.includes("\n"));
 const number = kind("a number", Number.isFinite);
+const distance = kind("a number, 0 or more", (value) => Number.isFinite(value) && value >= 0);
+const share = kind("a number from 0 to below 1", (value) => Number.isFinite(value) && value >= 0 && value < 1);
 const whole = kind("a whole number", (value) => Number.isSafeInteger(value) && value >= 0);
 const edge = kind(`1 to ${LONGEST_EDGE}`, (value) => Number.isInteger(value) && value > 0 && value <= LONGEST_EDGE);
 const channels = kind("1 or 3", (value) => value === 1 || value === 3);
@@ -18,6 +27,11 @@ const image = fields({
   "resize?": list(edge),
   "resample?": text,
 });
+const variant = fields({
+  ...{ name: text, file: text, providers: list(text) },
+  ...{ "format?": text, "minimum_onnxruntime?": text, "cpu_features?": list(text) },
+  "session?": fields({ "graph_optimization_level?": text, "intra_op_threads?": whole, "config?": config }),
+});
 
 const MANIFEST = fields({
   name: text,
@@ -25,17 +39,11 @@ const MANIFEST = fields({
   "classes?": list(text),
   "preprocessing?": preprocessing,
   "postprocessing?": fields({ "kind?": text, "output?": text }),
-  variants: list(
-    fields({
-      ...{ name: text, file: text, providers: list(text) },
-      ...{ "format?": text, "minimum_onnxruntime?": text, "cpu_features?": list(text) },
-      "session?": fields({ "graph_optimization_level?": text, "intra_op_threads?": whole, "config?": config }),
-    }),
-  ),
+  variants: some(list(variant)),
   golden: fields({
-    samples: list(fields({ inputs: named(array), "raw?": text })),
-    outputs: named(list(named(array))),
-    tolerance: named(fields({ absolute: number, relative: number })),
+    samples: some(list(fields({ inputs: named(array), "raw?": text }))),
+    outputs: named(list(some(named(array)))),
+    tolerance: named(fields({ absolute: distance, relative: share })),
   }),
   files: named(fields({ sha256: text, bytes: whole })),
 });
@@ -59,10 +67,15 @@ export function parseManifest(bytes) {
 
 function parseJson(bytes) {
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes), seen);
   } catch (error) {
     throw new BundleError(`manifest.json is no UTF-8 JSON (${error.message.replace(/\s+/g, " ")})`);
   }
+}
+
+function seen(key, value) {
+  if (UNSEEN.test(key) || key.includes("\n") || (typeof value === "string" && UNSEEN.test(value))) throw new Error("a text holds a control character, or half a character");
+  return value;
 }
 
 /** Each of these makes (value, place) => void, which throws where the value is something else. */
@@ -72,6 +85,13 @@ function kind(words, fits) {
 
 function list(check) {
   return (value, place) => (Array.isArray(value) ? value : wrong(place, "a list")).forEach((each, i) => check(each, `${place}[${i}]`));
+}
+
+function some(check) {
+  return (value, place) => {
+    check(value, place);
+    if (!Object.keys(value).length) wrong(place, "one or more");
+  };
 }
 
 function named(check) {
@@ -102,9 +122,9 @@ function preprocessing(value, place) {
 }
 
 function config(value, place) {
-  named(text)(value, place);
-  const outside = Object.keys(value).find((key) => PLACE.test(key));
-  if (outside) throw new BundleError(`manifest.json: ${place}.${outside} names a place outside of the bundle, which no bundle may`);
+  const other = Object.keys(object(value, place)).find((key) => !SESSION_ENTRIES.includes(key));
+  if (other !== undefined) wrong(`${place}.${other}`, `one of ${SESSION_ENTRIES.join(", ")}`);
+  named(kind("digits", (word) => /^\d{1,9}$/.test(word)))(value, place);
 }
 
 function wrong(place, words) {

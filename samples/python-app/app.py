@@ -165,6 +165,8 @@ def _arrays(runtime: ModuleType, archive: Any, manifest: Any, entries: Mapping[s
 
 def _compare(got: Mapping[str, Any], wanted: Mapping[str, Any], tolerance: Mapping[str, Any]) -> tuple[bool, str]:
     """|got - wanted| <= absolute + relative * |wanted|, and the same best class where the bundle asks for it."""
+    if not (wanted and 0 <= tolerance["relative"] < 1 and tolerance["absolute"] >= 0):
+        raise ValueError("it holds no output, or its tolerance allows any")
     ok, worst, where = True, -1.0, ""
     for name, array in wanted.items():
         a, b = got[name].astype(np.float64), array.astype(np.float64)

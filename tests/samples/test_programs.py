@@ -69,6 +69,13 @@ def _say(bundle: Path, **fields: Any) -> None:
     (bundle / "manifest.json").write_text(json.dumps(manifest))
 
 
+def _golden(bundle: Path, **fields: Any) -> None:
+    """Something else of the golden part."""
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["golden"] |= fields
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
 _BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "changed byte": (_change_byte, "models/echo/model.onnx is not the file that was packed: its sha256 differs"),
     "cut file": (_cut, "golden/0.image.bin has 252 bytes; manifest.json says 256"),
@@ -84,7 +91,12 @@ _BAD: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda b: _say(b, encrypted={"algorithm": "AES-256-GCM"}),
         "echo: it is encrypted, which only Python",
     ),
-    "session": (lambda b: _say(b, session={"config": {"ep.context_file_path": "/x"}}), "a place outside of the bundle"),
+    "terminal": (lambda b: _say(b, target="\x1b[2J"), "a text holds a control character"),
+    "two lines": (lambda b: _say(b, name="a\nb"), "must be"),
+    "no samples": (lambda b: _golden(b, samples=[], outputs={"echo": []}), "samples"),
+    "no output": (lambda b: _golden(b, outputs={"echo": [{}, {}]}), "output"),
+    "any answer": (lambda b: _golden(b, tolerance={"echo": {"absolute": 0, "relative": 1}}), "tolerance"),
+    "session": (lambda b: _say(b, session={"config": {"ep.context_file_path": "/x"}}), "ep.context_file_path "),
 }
 
 

@@ -37,8 +37,7 @@ async function use(manifest) {
   await checkGolden(bundle, variant, async () => ({}), { decode: async () => picture });
 }
 
-const polluting = changed(["variants", 0, "session"], { config: { "__proto__.polluted": "1", "constructor.prototype.polluted": "1" } });
-await use(polluting);
+sessionOptions({ session: { config: { "__proto__.polluted": "1", "constructor.prototype.polluted": "1" } } }, []);
 
 let [tried, refused] = [0, 0];
 for (const keys of places(JSON.parse(text))) {
