@@ -17,7 +17,7 @@ from edgekit.bundle.ort_format import CONFIG, add_ort_variants
 from edgekit.bundle.preprocessing import classes_of, postprocessing_of, preprocessing_of, task_of
 from edgekit.bundle.records import PackOptions
 from edgekit.bundle.samples import GoldenData, collect_samples, copy_tokenizers
-from edgekit.bundle.store import StoredVariant, store_variant
+from edgekit.bundle.store import StoredVariant, store_variants
 from edgekit.progress import note
 from edgekit.runtime.manifest import SCHEMA_VERSION
 from edgekit.runtime.seal import new_bundle_id
@@ -81,7 +81,7 @@ def _store(
     """The variants as they lie in the bundle, their golden answers, and what a reduced build needs to know."""
     golden = answer_samples(models, data.samples, task_of(models[0].info.metadata))
     bundle_id = new_bundle_id()
-    stored = tuple(store_variant(model, options.key, bundle_id) for model in models)
+    stored = store_variants(models, options.key, bundle_id)
     if not options.ort:
         return stored, golden, {}
     note("converting to ORT format")

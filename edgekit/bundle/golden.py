@@ -12,7 +12,7 @@ import numpy as np
 
 from edgekit.bundle.models import PackedModel
 from edgekit.bundle.samples import GoldenSample
-from edgekit.bundle.tolerance import measure_tolerance
+from edgekit.bundle.tolerance import largest_answer, measure_tolerance
 from edgekit.data.split import is_memory
 from edgekit.errors import BundleError
 from edgekit.ort import Session
@@ -86,7 +86,13 @@ def answers_of(variant: str, path: Path, samples: Sequence[GoldenSample]) -> lis
                 f"variant {variant!r} answers golden sample {index} with NaN in output {spoilt!r}; it is broken, "
                 "leave it out"
             )
-    return [{k: v for k, v in named.items() if _is_plain(v)} for named in answers]
+    plain = [{k: v for k, v in named.items() if _is_plain(v)} for named in answers]
+    if not all(plain):
+        raise BundleError(
+            f"variant {variant!r} answers no numbers that a file of raw numbers holds; a bundle needs an output of "
+            "numbers to prove itself"
+        )
+    return plain
 
 
 def kept_outputs(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> list[str]:
@@ -116,9 +122,22 @@ def _tolerance(
     found = measure_tolerance(
         model.candidate.path, [s.feeds for s in samples], [list(named.values()) for named in answers], kept
     )
+    _require_steady(model.name, answers, found["absolute"])
     first = next(iter(answers[0].values()), None)
     classes = task == "classification" and first is not None and first.ndim == 2
     return {**found, "same_top1": bool(classes and _far_apart([next(iter(a.values())) for a in answers], found))}
+
+
+def _require_steady(variant: str, answers: Sequence[Mapping[str, Array]], absolute: float) -> None:
+    """Refuse answers that another machine may miss by as much as they are large; whole numbers jump, and may."""
+    arrays = [array for named in answers for array in named.values()]
+    largest = largest_answer(arrays)
+    if largest and absolute >= largest and all(a.dtype.kind == "f" for a in arrays):
+        raise BundleError(
+            f"variant {variant!r} answers one input otherwise from run to run, or by its last bits: by up to "
+            f"{absolute:.3g} with answers up to {largest:.3g}, so that none can be golden; make noise an input, or "
+            "give other samples with --data"
+        )
 
 
 def _far_apart(outputs: Sequence[Array], tolerance: Mapping[str, float]) -> bool:

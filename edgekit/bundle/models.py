@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgekit.bundle.contrib import DOMAIN, oldest_for_contrib
 from edgekit.bundle.records import Candidate
 from edgekit.errors import BundleError
+from edgekit.files import sha256_of
 from edgekit.graph.admit import admit_model
 from edgekit.graph.info import ModelInfo, describe
-from edgekit.graph.read import data_files
+from edgekit.graph.read import data_files, every_node, read_structure
 from edgekit.ort import PROVIDERS
 from edgekit.ort.compat import oldest_for
 from edgekit.recipe.model import NAME
@@ -20,8 +22,6 @@ from edgekit.specs import TensorSpec
 
 # The providers that a model made for a target is meant for, the likeliest first; the CPU runs all of them.
 _PROVIDERS = {"cuda": ("cuda", "cpu"), "tensorrt": ("tensorrt", "cuda", "cpu"), "web": ("webgpu", "cpu")}
-# The first ONNX Runtime that has a contrib operator, by its release notes; others are as old as their opset.
-_CONTRIB = {"MatMulNBits": (1, 17), "GatherBlockQuantized": (1, 20), "GroupQueryAttention": (1, 17)}
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,15 @@ class PackedModel:
     def name(self) -> str:
         """Of the variant."""
         return self.candidate.name
+
+    @property
+    def content(self) -> tuple[tuple[str, str], ...]:
+        """What its files hold: two models of the same are one, byte for byte."""
+        folder = self.place.rpartition("/")[0]
+        main = sha256_of(self.candidate.path)
+        return ("", main), *(
+            (name.removeprefix(folder), sha256_of(f)) for name, f in self.files.items() if f in self.external
+        )
 
     @property
     def files(self) -> dict[str, Path]:
@@ -136,13 +145,13 @@ def variant_entry(model: PackedModel) -> dict[str, Any]:
         "file": model.place,
         "format": "onnx",
         "target": candidate.target,
-        "providers": [PROVIDERS[name].ort_name for name in _providers(model)],
+        "providers": [PROVIDERS[name].ort_name for name in providers_of(model)],
         "session": {"graph_optimization_level": "all", "intra_op_threads": 0, "config": {}},
         "precision": precision_of(info),
         "opsets": dict(info.opsets),
         "ir_version": info.ir_version,
-        "minimum_onnxruntime": minimum_onnxruntime(info),
-        "cpu_features": _cpu_features(candidate.target, info),
+        "minimum_onnxruntime": minimum_onnxruntime(model),
+        "cpu_features": _cpu_features(model),
         "encrypted": None,
         "size_bytes": info.size_bytes,
         "metric": _metric(candidate),
@@ -151,16 +160,18 @@ def variant_entry(model: PackedModel) -> dict[str, Any]:
     }
 
 
-def _providers(model: PackedModel) -> tuple[str, ...]:
-    """Where it may run, the best first: what is in float runs on a GPU too, if that is asked for."""
+def providers_of(model: PackedModel) -> tuple[str, ...]:
+    """Where it may run, the best first: as was said, or by its target; what is in float runs on a GPU too, if asked."""
+    if model.candidate.providers:
+        return model.candidate.providers
     usual = _PROVIDERS.get(model.candidate.target, ("cpu",))
     floats = model.info.precision.activations.startswith("float")
     return (*usual, "cuda") if floats and "cuda" not in usual else usual
 
 
-def _cpu_features(target: str, info: ModelInfo) -> list[str]:
+def _cpu_features(model: PackedModel) -> list[str]:
     """What the CPU must have: without VNNI x86 saturates sums of uint8 times int8, unless the weights have 7 bits."""
-    return ["vnni"] if target == "cpu" and precision_of(info) == "int8" else []
+    return ["vnni"] if model.candidate.target == "cpu" and precision_of(model.info) == "int8" else []
 
 
 def precision_of(info: ModelInfo) -> str:
@@ -171,11 +182,13 @@ def precision_of(info: ModelInfo) -> str:
     return f"{found.weights} weights"
 
 
-def minimum_onnxruntime(info: ModelInfo) -> str:
+def minimum_onnxruntime(model: PackedModel) -> str:
     """The oldest ONNX Runtime that loads the file: by opset, IR version and the contrib operators that it uses."""
+    info = model.info
     plain = oldest_for(info.opsets.get("ai.onnx", 1), info.ir_version)
-    needed = [release for op, release in _CONTRIB.items() if any(name.split(".")[-1] == op for name in info.ops)]
-    return "{}.{}".format(*max([plain, *needed]))
+    foreign = any(name.startswith(DOMAIN) for name in info.ops)
+    contrib = oldest_for_contrib(every_node(read_structure(model.candidate.path))) if foreign else None
+    return "{}.{}".format(*max(plain, contrib or plain))
 
 
 def _metric(candidate: Candidate) -> dict[str, Any] | None:

@@ -21,9 +21,9 @@ from typing import Any
 from edgekit.bundle.check import within
 from edgekit.bundle.expected import Tolerance
 from edgekit.bundle.golden import Golden, answers_of, store_answers
-from edgekit.bundle.models import PackedModel, variant_entry
+from edgekit.bundle.models import PackedModel, providers_of, variant_entry
 from edgekit.bundle.samples import GoldenSample
-from edgekit.bundle.store import StoredVariant, sealed
+from edgekit.bundle.store import StoredVariant, sealed, twin_of
 from edgekit.errors import BundleError, ModelError, brief
 from edgekit.ort import require_ort
 
@@ -53,20 +53,27 @@ def add_ort_variants(
     key: bytes | None,
     bundle_id: str,
 ) -> OrtVariants:
-    """Convert every variant; each must answer as the ONNX file does.
+    """Convert every variant that is for the CPU; each must answer as the ONNX file does.
 
     Raises:
         BundleError: if a name is taken, or a converted file answers otherwise.
         ModelError: if ONNX Runtime cannot convert one.
     """
     _check_names([m.name for m in models])
-    stored = []
+    models = [m for m in models if "cpu" in providers_of(m)]
+    if not models:
+        raise BundleError("no variant is for the CPU, which files in ORT format are made for; leave --ort out")
+    stored: list[StoredVariant] = []
+    first: dict[object, StoredVariant] = {}
     with tempfile.TemporaryDirectory(prefix="edgekit-ort-") as directory:
         for model in models:
             name, file = f"{model.name}{ENDING}", Path(directory) / f"{model.name}.ort"
             convert_to_ort(model.candidate.path, file)
             golden = _with_answers(golden, model, name, file, samples)
-            stored.append(_stored(model, name, file.read_bytes(), key, bundle_id))
+            same = first.get(model.content)
+            entry = _entry(model, name, file.stat().st_size)
+            stored.append(_stored(entry, file.read_bytes(), key, bundle_id) if same is None else twin_of(entry, same))
+            first.setdefault(model.content, stored[-1])
         config = required_operators(sorted(Path(directory).glob("*.ort")))
     return OrtVariants(tuple(stored), golden, config)
 
@@ -131,19 +138,22 @@ def _tolerance(entry: Mapping[str, Any]) -> Tolerance:
     return Tolerance(entry["absolute"], entry["relative"], entry["same_top1"])
 
 
-def _stored(model: PackedModel, name: str, content: bytes, key: bytes | None, bundle_id: str) -> StoredVariant:
+def _stored(entry: Mapping[str, Any], content: bytes, key: bytes | None, bundle_id: str) -> StoredVariant:
+    if key is not None:
+        return sealed(entry, content, key, bundle_id)
+    return StoredVariant(dict(entry), contents={str(entry["file"]): content})
+
+
+def _entry(model: PackedModel, name: str, size_bytes: int) -> dict[str, Any]:
     version = ".".join(str(require_ort().__version__).split(".")[:2])
-    entry = {
+    return {
         **variant_entry(model),
         "name": name,
         "file": f"models/{name}/model.ort",
         "format": "ort",
         "providers": ["CPUExecutionProvider"],
         "minimum_onnxruntime": version,  # what wrote it; older ones may not know the format's version
-        "size_bytes": len(content),
+        "size_bytes": size_bytes,
         "bench": [],
         "lineage": [*map(dict, model.candidate.lineage), {"step": f"ORT format by ONNX Runtime {version}"}],
     }
-    if key is not None:
-        return sealed(entry, content, key, bundle_id)
-    return StoredVariant(entry, contents={str(entry["file"]): content})

@@ -10,13 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.bundle.assemble import assemble
+from edgekit.bundle.expected import read_expected
 from edgekit.bundle.layout import Layout, own_layout
 from edgekit.bundle.models import read_models
 from edgekit.bundle.records import Candidate, PackOptions
 from edgekit.bundle.sign import read_private, sign_tree
 from edgekit.bundle.transformers_js import transformers_js_layout
 from edgekit.bundle.write import check_place, finish, place_files, writing
-from edgekit.progress import note
+from edgekit.errors import BundleError
+from edgekit.progress import counted, note
+from edgekit.runtime.archive import MANIFEST, Limits, check_files
+from edgekit.runtime.choose import short_provider
+from edgekit.runtime.guard import read_watch
+from edgekit.runtime.manifest import read_manifest
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,9 @@ class Packed:
     def as_dict(self) -> dict[str, Any]:
         """As JSON writes it."""
         told = ("name", "version", "task", "family")
+        keys = ("name", "file", "target", "precision", "size_bytes", "metric", "minimum_onnxruntime")
         variants = [
-            {k: v[k] for k in ("name", "file", "precision", "size_bytes", "metric", "minimum_onnxruntime")}
+            {**{k: v[k] for k in keys}, "providers": [short_provider(p) for p in v["providers"]]}
             for v in self.manifest["variants"]
         ]
         return {
@@ -71,17 +78,33 @@ def pack_bundle(candidates: Sequence[Candidate], out: Path, options: PackOptions
     check_place(place)
     private = None if options.signer is None else read_private(options.signer)
     if candidates:
-        note(f"checking {len(candidates)} model{'s' if len(candidates) > 1 else ''}")
+        note(f"checking {counted(len(candidates), 'model')}")
     with _laid_out(candidates, options) as layout, writing(place) as tree:
         models = read_models(layout.candidates, layout.places)
         made = assemble(models, layout, options, options.name or place.name.removesuffix(".zip"))
         for part in made.parts:
             place_files(tree, part.copies, part.contents)
         content = finish(tree, made.manifest)
+        _check_readable(content, place)
         if private is not None:
             sign_tree(tree, content, private)
         files = sum(1 for p in tree.rglob("*") if p.is_file())
     return Packed(out, made.manifest, files, _size_bytes(place))
+
+
+def _check_readable(content: bytes, place: Path) -> None:
+    """What is written can be opened: names that no system takes, and facts that contradict each other, end here.
+
+    Raises:
+        BundleError: says what an app would say.
+    """
+    try:
+        manifest = read_manifest(content)
+        check_files(place, {name: entry.size_bytes for name, entry in manifest.files.items()}, Limits())
+        read_watch(manifest.guard, MANIFEST, manifest.outputs)
+        read_expected(manifest)
+    except BundleError as error:
+        raise BundleError(f"no app could open this bundle: {str(error).partition(';')[0]}; mend the model") from error
 
 
 def _laid_out(candidates: Sequence[Candidate], options: PackOptions) -> AbstractContextManager[Layout]:

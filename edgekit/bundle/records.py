@@ -18,6 +18,7 @@ class Candidate:
         name: Of the variant: lower-case letters, digits, '.', '_' and '-'.
         path: The .onnx file.
         target: Where it will run, as recipes say it.
+        providers: Short names of those that it may run on, the best first; () for those of the target.
         metric: Its metric on test data, as `evaluate` tells it; None where it was not judged.
         drop: How much worse than the base it is on the same samples, in the metric's unit; None where unknown.
         bench: Rows of `edgekit bench --json`.
@@ -27,6 +28,7 @@ class Candidate:
     name: str
     path: Path
     target: str = "cpu"
+    providers: tuple[str, ...] = ()
     metric: Mapping[str, Any] | None = None
     drop: float | None = None
     bench: tuple[Mapping[str, Any], ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from edgekit.bundle.models import PackedModel, variant_entry
 from edgekit.errors import BundleError
 from edgekit.graph.read import proto_bytes, read_model
+from edgekit.progress import note
 from edgekit.runtime.seal import ALGORITHM, SUFFIX, seal
 
 _MOST_BYTES = 1_900_000_000  # that one ONNX file holds
@@ -46,6 +47,28 @@ def store_variant(model: PackedModel, key: bytes | None, bundle_id: str) -> Stor
     if key is None:
         return StoredVariant(entry, copies=model.files)
     return sealed(entry, _whole(model), key, bundle_id)
+
+
+def store_variants(models: Sequence[PackedModel], key: bytes | None, bundle_id: str) -> tuple[StoredVariant, ...]:
+    """All variants as they go into the bundle; of those that are the same byte for byte, the file goes in once.
+
+    Raises:
+        BundleError: as `store_variant`.
+        MissingPackageError: as `store_variant`.
+    """
+    first: dict[object, StoredVariant] = {}
+    stored = []
+    for model in models:
+        same = first.get(model.content)
+        stored.append(store_variant(model, key, bundle_id) if same is None else twin_of(variant_entry(model), same))
+        first.setdefault(model.content, stored[-1])
+    return tuple(stored)
+
+
+def twin_of(entry: Mapping[str, Any], same: StoredVariant) -> StoredVariant:
+    """A variant whose file is there already, under another variant's name."""
+    note(f"{entry['name']} is {same.entry['name']}, byte for byte; it is stored once")
+    return StoredVariant({**entry, **{key: same.entry[key] for key in ("file", "encrypted", "size_bytes")}})
 
 
 def sealed(entry: Mapping[str, Any], content: bytes, key: bytes, bundle_id: str) -> StoredVariant:

@@ -40,6 +40,14 @@ def pack(
     variant: Annotated[
         list[str] | None, typer.Option(help="A model under a name of its own: --variant small=int8.onnx")
     ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="What the models were made for: --target cuda, or of one: --target small=arm"),
+    ] = None,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option(help="What a variant may run on and nothing else, the best first: --provider small=cuda,cpu"),
+    ] = None,
     run: Annotated[
         Path | None, typer.Option(help="A finished directory of `edgekit run`, with its models, figures and data.")
     ] = None,
@@ -64,12 +72,14 @@ def pack(
 ) -> None:
     """Pack variants of a model with all that an app needs to run and check them."""
     from edgekit.bundle import PackOptions, pack_bundle
+    from edgekit.bundle.meant import mean_for
 
     told = PackOptions(name, version, license, description, data, samples, tokenizer, judge=judge)
     options = replace(
         told, ort=ort, loader=loader, layout=layout.value, key=_key(encrypt, key_file, key_env), signer=sign
     )
     candidates, options = _asked_for(models or [], variant or [], run, choose, options)
+    candidates = mean_for(candidates, _by_variant("target", target), _lists(_by_variant("provider", provider)))
     packed = pack_bundle(candidates, out, options)
     emit(packed.as_dict(), lambda: _table(packed.as_dict()))
 
@@ -141,6 +151,23 @@ def _pairs(named: list[str]) -> list[tuple[str, Path]]:
     return found
 
 
+def _by_variant(flag: str, given: list[str] | None) -> dict[str, str]:
+    """NAME=VALUE for one variant, VALUE for all that are not named."""
+    found: dict[str, str] = {}
+    for text in given or []:
+        name, equals, value = text.partition("=") if "=" in text else ("", "", text)
+        if not value or (equals and not name):
+            raise typer.BadParameter(f"--{flag} {text!r} is not of the form VALUE or VARIANT=VALUE")
+        if name in found:
+            raise typer.BadParameter(f"--{flag} is given twice for {name or 'all variants'}")
+        found[name] = value
+    return found
+
+
+def _lists(found: dict[str, str]) -> dict[str, list[str]]:
+    return {name: [part.strip() for part in value.split(",")] for name, value in found.items()}
+
+
 def _checks_table(verdict: Verdict) -> Table:
     from rich.table import Table
 
@@ -164,14 +191,15 @@ def _table(content: dict[str, Any]) -> Table:
     title = f"{content['out']}: {content['name']} {content['version']}, {content['size_bytes']:,} bytes"
     table = Table(title=title, title_justify="left")
     table.add_column("variant", no_wrap=True)
-    for column in ("precision", "bytes", "quality", "tolerance", "ONNX Runtime"):
+    for column in ("precision", "for", "bytes", "quality", "tolerance", "ONNX Runtime"):
         table.add_column(column, overflow="fold")
     for row in content["variants"]:
         metric = row["metric"]
         quality = f"{metric['name']} {metric['value']:.4f}" if metric else "-"
         allowed = f"{content['tolerance'][row['name']]['absolute']:g}"
         table.add_row(
-            *(row["name"], row["precision"], f"{row['size_bytes']:,}", quality, allowed),
+            *(row["name"], row["precision"], ", ".join(row["providers"])),
+            *(f"{row['size_bytes']:,}", quality, allowed),
             f"{row['minimum_onnxruntime']}+",
         )
     return table

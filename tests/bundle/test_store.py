@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from edgekit.bundle import Candidate, PackOptions, pack_bundle, verify_bundle
 from edgekit.errors import BundleError
@@ -55,6 +56,45 @@ def test_external_data_is_sealed_inside(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "B" / "models" / "ext").iterdir()] == ["model.onnx.enc"]
     with load(tmp_path / "B", key=KEY) as opened:
         assert opened.run({"image": np.ones((1, 1, 8, 8), np.float32)})["logits"].shape == (1, 10)
+
+
+@pytest.mark.parametrize("key", [None, bytes(32)])
+def test_the_same_bytes_are_stored_once(dense_onnx: Path, tmp_path: Path, key: bytes | None) -> None:
+    """Under two names, which an app may choose by, and in ORT format too."""
+    copy = tmp_path / "copy.onnx"
+    copy.write_bytes(dense_onnx.read_bytes())
+    two = [Candidate("one", dense_onnx), Candidate("two", copy)]
+    pack_bundle(two, tmp_path / "B", PackOptions(ort=True, key=key))
+    files = sorted(
+        p.relative_to(tmp_path / "B").as_posix() for p in (tmp_path / "B" / "models").rglob("*") if p.is_file()
+    )
+    suffix = "" if key is None else ".enc"
+    assert files == [f"models/one-ort/model.ort{suffix}", f"models/one/model.onnx{suffix}"]
+    assert not verify_bundle(tmp_path / "B", key=key).faults
+    for name in ("one", "two", "two-ort"):
+        with load(tmp_path / "B", variant=name, key=key) as model:
+            assert model.variant.name == name
+
+
+def test_what_no_app_could_open_is_not_written(tmp_path: Path) -> None:
+    model = dense(np.ones((64, 10)))
+    (tmp_path / "m").mkdir()
+    onnx.save(model, tmp_path / "m" / "m.onnx", save_as_external_data=True, location="con.bin", size_threshold=0)
+    with pytest.raises(
+        BundleError, match=r"no app could open this bundle: .*'models/ext/con.bin' is not the same name"
+    ):
+        pack_bundle([Candidate("ext", tmp_path / "m" / "m.onnx")], tmp_path / "B")
+    assert not (tmp_path / "B").exists()
+
+
+def test_a_model_that_hangs_on_its_inputs_last_bits_has_no_golden_answer(tmp_path: Path) -> None:
+    source, target = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [4]) for n in "xy")
+    nodes = [helper.make_node("Mul", ["x", "large"], ["z"]), helper.make_node("Sin", ["z"], ["y"])]
+    large = helper.make_tensor("large", TensorProto.FLOAT, [1], [1e7])
+    graph = helper.make_graph(nodes, "chaos", [source], [target], [large])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), tmp_path / "n.onnx")
+    with pytest.raises(BundleError, match="variant 'n' answers one input otherwise from run to run, or by its last bits"):
+        pack_bundle([Candidate("n", tmp_path / "n.onnx")], tmp_path / "B")
 
 
 def test_encryption_on_the_command_line(dense_onnx: Path, tmp_path: Path, cli: Callable[..., Answer]) -> None:

@@ -46,7 +46,7 @@ def test_one_wrong_input_has_its_line_and_the_others_their_answers(cli: Callable
     answer = cli("predict", bundle, "text.png", "p.png", "--json")
     assert answer.code == 1
     first, second = answer.json()["predictions"]
-    assert first["error"].startswith("text.png is no picture that can be read (")
+    assert first["error"].startswith("text.png is no picture that can be read")
     assert "label" in second
     (line,) = answer.err.splitlines()
     assert line == f"error: {first['error']}"
