@@ -93,7 +93,7 @@ def test_a_model_that_hangs_on_its_inputs_last_bits_has_no_golden_answer(tmp_pat
     large = helper.make_tensor("large", TensorProto.FLOAT, [1], [1e7])
     graph = helper.make_graph(nodes, "chaos", [source], [target], [large])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), tmp_path / "n.onnx")
-    with pytest.raises(BundleError, match="variant 'n' answers one input otherwise from run to run, or by its last bits"):
+    with pytest.raises(BundleError, match="variant 'n' answers one input otherwise from run to run"):
         pack_bundle([Candidate("n", tmp_path / "n.onnx")], tmp_path / "B")
 
 
