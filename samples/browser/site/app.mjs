@@ -26,7 +26,7 @@ function showFacts({ manifest, variant, ep, threads }) {
     `Variant ${name}` + (size ? `, ${(size / 1e6).toFixed(2)} MB` : ""),
     metric && `${metric.name} ${Number(metric.value.toPrecision(4))} on ${metric.n} samples`,
     `runs on ${ep}, ${threads}`,
-    "sha256 of each loaded file checked",
+    "hashes checked",
   ];
   byId("facts").textContent = facts.filter(Boolean).join(" · ");
 }
