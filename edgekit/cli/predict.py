@@ -157,6 +157,7 @@ def _tell(answers: list[Answered]) -> None:
             warn(f"{_short(answered.name)}: {text}")
     wrong = [answered for answered in answers if answered.prediction is None]
     for answered in wrong:
-        print(f"error: {answered.error}", file=sys.stderr)
+        where = "" if answered.name in answered.error else f"{_short(answered.name)}: "
+        print(f"error: {where}{answered.error}", file=sys.stderr)
     if wrong:
         raise typer.Exit(1)

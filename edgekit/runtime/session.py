@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BundleError, ProviderError, brief
-from edgekit.runtime.archive import Archive, DirectoryArchive, check_file, extract_files, read_checked
+from edgekit.runtime.archive import MANIFEST, Archive, DirectoryArchive, check_file, extract_files, read_checked
 from edgekit.runtime.choose import (
     Candidate,
     import_ort,
@@ -168,7 +168,8 @@ def _external_data(options: Any, archive: Archive, manifest: Manifest, variant: 
     Weights in a folder are hashed first and then read again by ONNX Runtime, which maps them into memory.
     """
     names = [name for name in manifest.files if name.startswith(variant.folder) and not name.endswith(_MODELS)]
-    if not names:
+    if not names:  # what has none must not find any: ONNX Runtime would look in the working directory
+        options.add_session_config_entry(_DATA_FOLDER, str(archive.path.resolve() / MANIFEST / "none"))
         yield
     elif isinstance(archive, DirectoryArchive):
         for name in names:

@@ -135,3 +135,9 @@ def test_a_name_that_no_encoding_holds_is_told(process: Callable[..., Answer], b
     assert answer.json()["predictions"][0]["input"] == "\udcff.png"
     table = process("predict", bundle, os.fsencode("\udcff.png"))
     assert (table.code, "\\udcff.png" in table.out) == (0, True)
+
+
+def test_the_line_of_a_wrong_row_names_its_file(cli: Callable[..., Answer], bundle: Path) -> None:
+    np.savez("a.npz", image=np.zeros((2, 1, 8, 8)))
+    lines = cli("predict", bundle, "a.npz").err.splitlines()
+    assert [line.split(" has dtype")[0] for line in lines] == [f"error: a.npz[{i}]: input 'image'" for i in (0, 1)]

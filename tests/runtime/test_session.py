@@ -190,3 +190,13 @@ def test_threads_are_those_of_affinity_and_quota(tmp_path: Path) -> None:
     quota.write_text("max 100000\n")
     assert choose.usable_cores(quota) >= 1
     assert choose.usable_cores(tmp_path / "none") == choose.usable_cores(quota)
+
+
+def test_weights_in_the_working_directory_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundle lists none, so nobody vouches for what lies where the app happens to run."""
+    onnx.save(dense(WEIGHT), tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    monkeypatch.chdir(tmp_path)
+    bundle = write_bundle(tmp_path / "b", manifest(), {MODEL: (tmp_path / "m.onnx").read_bytes()})
+    for place in (bundle, zipped(bundle, tmp_path / "b.zip"), Path("b")):
+        with pytest.raises(BundleError, match="ONNX Runtime cannot load variant base"):
+            load(place)
