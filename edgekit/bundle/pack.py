@@ -19,10 +19,11 @@ from edgekit.bundle.transformers_js import transformers_js_layout
 from edgekit.bundle.write import check_place, finish, place_files, writing
 from edgekit.errors import BundleError
 from edgekit.progress import counted, note
-from edgekit.runtime.archive import MANIFEST, Limits, check_files
+from edgekit.runtime.archive import MANIFEST
 from edgekit.runtime.choose import short_provider
 from edgekit.runtime.guard import read_watch
 from edgekit.runtime.manifest import read_manifest
+from edgekit.runtime.names import Limits, check_files
 
 
 @dataclass(frozen=True)
