@@ -139,7 +139,7 @@ def test_what_is_no_picture_is_said(tmp_path: Path) -> None:
         (tmp_path / "gone.png", "gone.png is not there"),
         (b"", "the picture has no bytes"),
         (whole.getvalue()[:700], "the picture is no picture that can be read ("),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "the picture is no picture that can be read; it is none"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9", "the picture is no picture that can be read; it is none"),
         (7, "a picture is a path, a file's bytes, a Pillow image or an array of pixels, got int"),
         (np.zeros((2, 8, 8, 3), np.uint8), "pixels must be height x width or height x width x 3, got 2x8x8x3"),
         (np.zeros((0, 8), np.uint8), "pixels must be height x width"),
