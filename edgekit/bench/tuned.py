@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edgekit.bench.optimized import OptimizedFile, find_optimized
 from edgekit.errors import ModelError, unknown
 from edgekit.ort import SessionOptions
-from edgekit.ort.options import CONFIG_ENTRIES
+from edgekit.runtime.manifest import SESSION_CONFIG
 
 _MOST_BYTES = 10 << 20
 Count = Annotated[int, Field(gt=0, le=1024)]
@@ -90,7 +90,7 @@ def read_tuned(path: Path) -> TunedFile:
     _known(path, "key", content, TunedFile.model_fields)
     parts: dict[str, Iterable[str]] = {
         "session_options": SessionSettings.model_fields,
-        "config_entries": CONFIG_ENTRIES,
+        "config_entries": SESSION_CONFIG,
         "optimized_model": OptimizedFile.model_fields,
     }
     for part, allowed in parts.items():

@@ -146,7 +146,7 @@ def variant_entry(model: PackedModel) -> dict[str, Any]:
         "format": "onnx",
         "target": candidate.target,
         "providers": [PROVIDERS[name].ort_name for name in providers_of(model)],
-        "session": {"graph_optimization_level": "all", "intra_op_threads": 0, "config": {}},
+        "session": {"graph_optimization_level": "all", "intra_op_threads": 0, "config": {}, **candidate.session},
         "precision": precision_of(info),
         "opsets": dict(info.opsets),
         "ir_version": info.ir_version,

@@ -19,6 +19,7 @@ class Candidate:
         path: The .onnx file.
         target: Where it will run, as recipes say it.
         providers: Short names of those that it may run on, the best first; () for those of the target.
+        session: How ONNX Runtime opens it, where that is not the usual way: keys of the manifest's `session`.
         metric: Its metric on test data, as `evaluate` tells it; None where it was not judged.
         drop: How much worse than the base it is on the same samples, in the metric's unit; None where unknown.
         bench: Rows of `edgekit bench --json`.
@@ -29,6 +30,7 @@ class Candidate:
     path: Path
     target: str = "cpu"
     providers: tuple[str, ...] = ()
+    session: Mapping[str, Any] = field(default_factory=dict)
     metric: Mapping[str, Any] | None = None
     drop: float | None = None
     bench: tuple[Mapping[str, Any], ...] = ()

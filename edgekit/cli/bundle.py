@@ -48,6 +48,10 @@ def pack(
         list[str] | None,
         typer.Option(help="What a variant may run on and nothing else, the best first: --provider small=cuda,cpu"),
     ] = None,
+    session_options: Annotated[
+        list[str] | None,
+        typer.Option(help="How ONNX Runtime opens them, a file of `bench --tune --out`; or of one: small=FILE"),
+    ] = None,
     run: Annotated[
         Path | None, typer.Option(help="A finished directory of `edgekit run`, with its models, figures and data.")
     ] = None,
@@ -79,7 +83,8 @@ def pack(
         told, ort=ort, loader=loader, layout=layout.value, key=_key(encrypt, key_file, key_env), signer=sign
     )
     candidates, options = _asked_for(models or [], variant or [], run, choose, options)
-    candidates = mean_for(candidates, _by_variant("target", target), _lists(_by_variant("provider", provider)))
+    meant = (_by_variant("target", target), _lists(_by_variant("provider", provider)))
+    candidates = mean_for(candidates, *meant, _by_variant("session-options", session_options))
     packed = pack_bundle(candidates, out, options)
     emit(packed.as_dict(), lambda: _table(packed.as_dict()))
 

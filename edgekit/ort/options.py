@@ -9,16 +9,6 @@ from typing import Any
 
 GRAPH_LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_LAYOUT", "ORT_ENABLE_ALL")
 EXECUTION_MODES = ("ORT_SEQUENTIAL", "ORT_PARALLEL")
-# Those that change speed or memory, never where a node runs or what comes out beyond rounding.
-CONFIG_ENTRIES = (
-    "session.disable_prepacking",
-    "session.dynamic_block_base",
-    "session.force_spinning_stop",
-    "session.inter_op.allow_spinning",
-    "session.intra_op.allow_spinning",
-    "session.set_denormal_as_zero",
-    "session.use_device_allocator_for_initializers",
-)
 
 
 @dataclass(frozen=True)
@@ -31,7 +21,7 @@ class SessionOptions:
         enable_cpu_mem_arena: Whether memory is kept between runs rather than given back.
         enable_mem_pattern: Whether the memory of a run is planned from the first run of the same shapes.
         inter_op_num_threads: How many nodes may run side by side in ORT_PARALLEL.
-        config_entries: Session config entries, keys from CONFIG_ENTRIES.
+        config_entries: Session config entries, keys from `runtime.manifest.SESSION_CONFIG`.
         threads: Intra-op threads, of the machine it was found on.
         optimized_model: Path of the model as ONNX Runtime optimised it before, which is loaded in its place and not
             optimised again.

@@ -25,7 +25,7 @@ _DTYPES = (
 _LARGEST_DIM = (1 << 31) - 1
 _MOST_THREADS = 1024
 # Session config entries that change speed or memory alone: others name files, load code, or write what they see.
-_CONFIG = (
+SESSION_CONFIG = (
     "session.disable_prepacking",
     "session.dynamic_block_base",
     "session.force_spinning_stop",
@@ -235,8 +235,8 @@ def _session(fields: Fields | None) -> SessionSettings:
         return SessionSettings("all", 0, {})
     config = fields.child("config") or Fields({}, "")
     for key in config.raw:
-        if key not in _CONFIG:
-            raise config.wrong(key, f"is none that a bundle may set: {', '.join(_CONFIG)}")
+        if key not in SESSION_CONFIG:
+            raise config.wrong(key, f"is none that a bundle may set: {', '.join(SESSION_CONFIG)}")
         if not _CONFIG_VALUE.fullmatch(config.text(key)):
             raise config.wrong(key, f"must be digits, got {config.text(key)[:40]!r}")
     level = fields.one_of("graph_optimization_level", _LEVELS, "all")

@@ -21,7 +21,7 @@ from edgekit.runtime.choose import (
 from edgekit.runtime.manifest import Manifest, Variant
 from edgekit.specs import TensorSpec
 
-_LEVELS_OF_ORT = {
+LEVELS_OF_ORT = {
     "all": "ORT_ENABLE_ALL",
     "extended": "ORT_ENABLE_EXTENDED",
     "basic": "ORT_ENABLE_BASIC",
@@ -143,7 +143,7 @@ def _options(variant: Variant, threads: int | None) -> Any:
     options.intra_op_num_threads = threads or asked.intra_op_threads or usable_cores()
     options.inter_op_num_threads = 1
     options.graph_optimization_level = getattr(
-        ort.GraphOptimizationLevel, _LEVELS_OF_ORT[asked.graph_optimization_level]
+        ort.GraphOptimizationLevel, LEVELS_OF_ORT[asked.graph_optimization_level]
     )
     config = {**asked.config, **({"session.load_model_format": "ORT"} if variant.format == "ort" else {})}
     for name, value in config.items():

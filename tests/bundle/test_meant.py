@@ -9,7 +9,7 @@ import pytest
 
 from edgekit.bundle import Candidate
 from edgekit.bundle.meant import ALL, mean_for
-from edgekit.errors import BundleError
+from edgekit.errors import BundleError, EdgekitError, ModelError
 from tests.conftest import Answer
 
 TWO = (Candidate("gpu", Path("a.onnx")), Candidate("cpu", Path("b.onnx")))
@@ -87,3 +87,56 @@ def test_flags_that_cannot_be_meant(
     assert answer.code == code
     assert said in " ".join(answer.err.replace("│", " ").split())
     assert not (tmp_path / "B").exists()
+
+
+def test_tuned_session_options_go_into_the_manifest_and_open_the_model(
+    cli: Callable[..., Answer], pico_onnx: Path, tmp_path: Path
+) -> None:
+    from edgekit.runtime import load
+
+    tuned = tmp_path / "tuned.json"
+    level, entry = "ORT_ENABLE_BASIC", "session.intra_op.allow_spinning"
+    told = {"session_options": {"graph_optimization_level": level}, "config_entries": {entry: "0"}, "threads": 1}
+    tuned.write_text(json.dumps(told))
+    both = ("--variant", f"one={pico_onnx}", "--variant", f"two={pico_onnx}")
+    answer = cli("pack", *both, "--session-options", f"one={tuned}", "--out", tmp_path / "B", "--json")
+    assert answer.code == 0, answer.err
+    found = variants_of(tmp_path / "B")
+    tuned_session = {"graph_optimization_level": "basic", "intra_op_threads": 1, "config": {entry: "0"}}
+    assert found["one"]["session"] == tuned_session
+    assert found["two"]["session"] == {"graph_optimization_level": "all", "intra_op_threads": 0, "config": {}}
+    with load(tmp_path / "B", variant="one") as model:
+        options = model._session.get_session_options()
+        assert (options.intra_op_num_threads, options.get_session_config_entry(entry)) == (1, "0")
+    assert cli("verify", tmp_path / "B").code == 0
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (
+            {"session_options": {"enable_mem_pattern": False}},
+            "a bundle does not carry enable_mem_pattern, only graph_opt",
+        ),
+        (
+            {"session_options": {"graph_optimization_level": "ORT_ENABLE_LAYOUT"}},
+            "does not carry graph_optimization_level ORT_ENABLE_LAYOUT",
+        ),
+        ({"sesion_options": {}}, "unknown key 'sesion_options'; did you mean 'session_options'?"),
+    ],
+)
+def test_session_options_that_a_bundle_does_not_carry_are_refused(
+    told: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    tuned = tmp_path / "tuned.json"
+    tuned.write_text(json.dumps(told))
+    with pytest.raises(EdgekitError) as caught:
+        mean_for(TWO, {}, {}, {ALL: str(tuned)})
+    assert said in str(caught.value)
+
+
+def test_a_variant_without_session_options_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="unknown variant 'gpus'; did you mean 'gpu'"):
+        mean_for(TWO, {}, {}, {"gpus": str(tmp_path / "tuned.json")})
+    with pytest.raises(ModelError, match="are not there; `edgekit bench MODEL --tune --out"):
+        mean_for(TWO, {}, {}, {"gpu": str(tmp_path / "tuned.json")})

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from edgekit.ort import Session, SessionOptions, require_ort
-from edgekit.ort.options import CONFIG_ENTRIES, EXECUTION_MODES, GRAPH_LEVELS
+from edgekit.ort.options import EXECUTION_MODES, GRAPH_LEVELS
+from edgekit.runtime.manifest import SESSION_CONFIG
 
 EVERYTHING = SessionOptions(
     graph_optimization_level="ORT_ENABLE_BASIC",
@@ -23,7 +24,7 @@ def test_every_name_is_one_of_onnx_runtimes() -> None:
     assert all(hasattr(ort.SessionOptions(), name) for name in EVERYTHING.attributes())
     assert all(hasattr(ort.GraphOptimizationLevel, level) for level in GRAPH_LEVELS)
     assert all(hasattr(ort.ExecutionMode, mode) for mode in EXECUTION_MODES)
-    assert all(key.startswith("session.") for key in CONFIG_ENTRIES)
+    assert all(key.startswith("session.") for key in SESSION_CONFIG)
 
 
 def test_what_is_set_is_applied_and_what_is_not_is_left() -> None:
