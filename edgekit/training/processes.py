@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     import lightning.pytorch as pl
 
 _SAID = "EDGEKIT_HELPERS_SAID"  # where helpers that Lightning started leave their last words
-_GRACE_S = 5.0  # for a helper to end by itself
+_GRACE_S = 5.0  # for a process to end by itself
+_LOOK_S = 0.5  # between two looks at the helpers
 
 
 def is_first() -> bool:
@@ -69,7 +71,8 @@ def team(config: TrainConfig, work: Path) -> Iterator[None]:
         yield
     elif is_first():
         _require_a_command(config)
-        with _leading(make_directory(work / "helpers")):
+        said = make_directory(work / "helpers")
+        with _leading(said), _watching(said):
             yield
     else:
         with _helping():
@@ -78,14 +81,15 @@ def team(config: TrainConfig, work: Path) -> Iterator[None]:
 
 def end_helpers(trainer: pl.Trainer) -> None:
     """After an error: see the helpers of this machine end, and end those that do not."""
-    helpers: list[subprocess.Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
+    watched: list[subprocess.Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
+    helpers = list(watched)
+    watched.clear()  # what becomes of them concerns nobody any more
     for helper in helpers:
         try:
             helper.wait(_GRACE_S)
         except subprocess.TimeoutExpired:
             helper.kill()
             helper.wait()
-    helpers.clear()  # Lightning watches this list, and kills the whole process when one of it failed
 
 
 def _require_a_command(config: TrainConfig) -> None:
@@ -116,6 +120,45 @@ def _leading(said: Path) -> Iterator[None]:
         os.environ.clear()
         os.environ.update(before)
         shutil.rmtree(said, ignore_errors=True)
+
+
+@contextmanager
+def _watching(said: Path) -> Iterator[None]:
+    """Watch the helpers that Lightning starts in here, in the place of its own observer.
+
+    That one looks every five seconds, and kills this process too when a helper has failed: who is told of the failure
+    by a lost connection has until the next look to say why, and who waits in a collective operation never says it.
+    """
+    from lightning.pytorch.strategies.launchers import subprocess_script
+
+    usual, over = subprocess_script._launch_process_observer, threading.Event()
+
+    def observe(helpers: list[subprocess.Popen[bytes]]) -> None:
+        threading.Thread(target=_observe, args=(helpers, said, over), name="helpers", daemon=True).start()
+
+    subprocess_script._launch_process_observer = observe
+    try:
+        yield
+    finally:
+        over.set()
+        subprocess_script._launch_process_observer = usual
+
+
+def _observe(helpers: list[subprocess.Popen[bytes]], said: Path, over: threading.Event) -> None:
+    """Wait for a helper to fail; if this process then does not end training itself, end it with the reason."""
+    while not over.wait(_LOOK_S):
+        failed = next((helper for helper in list(helpers) if helper.poll()), None)
+        if failed is None and not list(said.glob("*.json")):
+            continue
+        if over.wait(_GRACE_S) or not helpers:
+            return
+        for helper in helpers:
+            helper.kill()
+        code = f" with exit code {failed.returncode}" if failed else ""
+        error = _told_by_helpers(said) or f"training in several processes failed: a process of it ended{code}"
+        shutil.rmtree(said, ignore_errors=True)
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(TrainingError.exit_code)
 
 
 def _told_by_helpers(said: Path) -> TrainingError | None:
@@ -154,5 +197,5 @@ def _leave_word(error: Exception) -> None:
 
 
 def _leave() -> NoReturn:
-    """End; with 0, since Lightning answers to anything else by killing the first process before it could say why."""
+    """End without a word: what there is to say, the first process says."""
     raise SystemExit(0)

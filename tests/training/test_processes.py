@@ -29,7 +29,9 @@ LAUNCHERS = ("RANK", "SLURM_PROCID", "NODE_RANK", "GROUP_RANK", "LOCAL_RANK")
 
 # edgekit, with training steps that write down what they see and then do what the test wants of them
 SCRIPT = """\
-import os, pathlib, signal, sys
+import os, pathlib, signal, sys, time
+if os.environ.get("LOCAL_RANK") == "1":
+    exec(os.environ.get("START", ""))
 from edgekit.errors import DivergenceError
 from edgekit.training.module import FitModule
 
@@ -41,6 +43,8 @@ def watched(self, batch, index):
             file.write(f"{self.current_epoch} {picture.double().numpy().tobytes().hex()[:400]}\\n")
     if index == 2 and self.global_rank == int(os.environ.get("VICTIM", -1)):
         exec(os.environ["FATE"])
+    if index == 2 and self.global_rank == 0:
+        time.sleep(float(os.environ.get("STALL_S", 0)))
     return step(self, batch, index)
 
 FitModule.training_step = watched
@@ -189,11 +193,30 @@ def test_what_ends_one_process_ends_both_with_one_line(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("environment", "code"),
+    [
+        ({"VICTIM": "1", "FATE": "os.kill(os.getpid(), signal.SIGKILL)", "STALL_S": "100"}, -9),
+        ({"START": "sys.exit(5)"}, 5),
+    ],
+    ids=["in training", "before it"],
+)
+def test_a_failed_helper_ends_a_first_process_that_waits_for_it(
+    tmp_path: Path, script: Callable[..., Any], environment: dict[str, str], code: int
+) -> None:
+    running = script(*PICO, *TWO, "--epochs", 50, "--out", tmp_path / "out", "-q", **environment)
+    said, errors = running.communicate(timeout=90)
+    assert running.returncode == 1, errors
+    assert said == ""
+    assert errors == f"error: training in several processes failed: a process of it ended with exit code {code}\n"
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 def test_interrupted_and_resumed(tmp_path: Path, script: Callable[..., Any]) -> None:
     out = tmp_path / "out"
     command = [*PICO, *TWO, "--epochs", 12, "--set", "ema=0.9", "--set", "augment.shift=1", "-q"]
-    running = script(*command, "--out", out, VICTIM="0", FATE="import time; time.sleep(0.2)")
+    running = script(*command, "--out", out, VICTIM="0", FATE="time.sleep(0.2)")
     until = time.monotonic() + 60
     while not list(out.glob("work/*/last.ckpt")):
         assert running.poll() is None
