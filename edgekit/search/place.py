@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from edgekit.compress import Target
 from edgekit.errors import ProviderError
 from edgekit.machine import has_vnni, is_arm
-from edgekit.ort import Session
-from edgekit.ort.trial import tiny_model
+from edgekit.ort.tiny_run import run_tiny
 
 _PROVIDERS: dict[Target, str] = {"cuda": "cuda", "tensorrt": "tensorrt"}
 
@@ -61,10 +60,8 @@ def place_of(target: Target) -> Place:
 
 def provider_runs(provider: str) -> bool:
     """Whether a session of one addition runs on a provider here."""
-    import numpy as np
-
     try:
-        Session(tiny_model(), provider, threads=1).run({"x": np.ones(1, np.float32)})
+        run_tiny(provider)
     except ProviderError:
         return False
     return True
