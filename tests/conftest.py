@@ -40,6 +40,11 @@ class Answer:
         return json.loads(self.out)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test comes first, so that in the end no worker runs it while the others have nothing to do."""
+    items.sort(key=lambda item: item.name != "test_commands_run_in_their_order")
+
+
 @pytest.fixture(autouse=True)
 def _silent() -> Iterator[None]:
     """Lightning's bars off, and the switch back where it was: commands set it for the whole process."""
