@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.bundle.write import is_zip, pack_tree
-from edgekit.errors import BundleError, MissingPackageError
+from edgekit.errors import BundleError
 from edgekit.files import replacing
 from edgekit.runtime.archive import (
     MANIFEST,
@@ -29,9 +29,7 @@ from edgekit.runtime.archive import (
     read_file,
 )
 from edgekit.runtime.manifest import MOST_MANIFEST_BYTES, read_manifest
-
-SIGNATURE_BYTES = 64
-_MAKE_PAIR = "openssl genpkey -algorithm ed25519 -out key.pem; openssl pkey -in key.pem -pubout -out key.pub"
+from edgekit.runtime.signature import MAKE_PAIR, fingerprint_of, import_ed25519, read_key_file, require_ed25519
 
 
 def sign_bundle(bundle: Path, key: Path) -> str:
@@ -79,21 +77,6 @@ def sign_tree(tree: Path, manifest: bytes, private: Any) -> None:
     (tree / SIGNATURE).write_bytes(private.sign(manifest))
 
 
-def why_not_signed(archive: Archive, manifest: bytes, public: Any) -> str:
-    """Why a bundle's signature is not that of the key's owner; "" if it is."""
-    if SIGNATURE not in archive.sizes:
-        return f"it is not signed: {SIGNATURE} is not there"
-    if archive.sizes[SIGNATURE] != SIGNATURE_BYTES:
-        return f"{SIGNATURE} has {archive.sizes[SIGNATURE]} bytes, and a signature has {SIGNATURE_BYTES}"
-    from cryptography.exceptions import InvalidSignature
-
-    try:
-        public.verify(read_file(archive, SIGNATURE, SIGNATURE_BYTES), manifest)
-    except InvalidSignature:
-        return "the signature is not of this key, or the manifest was changed after it was signed"
-    return ""
-
-
 def read_private(path: Path) -> Any:
     """A private Ed25519 key, from a PEM file.
 
@@ -101,8 +84,8 @@ def read_private(path: Path) -> Any:
         BundleError: if it is none; the message never holds it.
         MissingPackageError: without the cryptography package.
     """
-    serialization, ed25519 = _library()
-    content = _content(path)
+    serialization, ed25519 = import_ed25519()
+    content = read_key_file(path)
     try:
         key = serialization.load_pem_private_key(content, password=None)
     except TypeError:
@@ -110,54 +93,5 @@ def read_private(path: Path) -> Any:
             f"key {path} has a password; give one without: openssl pkey -in {path} -out plain.pem"
         ) from None
     except ValueError as error:
-        raise BundleError(f"key {path} is no private key in PEM; make a pair: {_MAKE_PAIR}") from error
-    return _of_type(key, ed25519.Ed25519PrivateKey, path)
-
-
-def read_public(path: Path) -> Any:
-    """A public Ed25519 key, from a PEM file.
-
-    Raises:
-        BundleError: if it is none.
-        MissingPackageError: without the cryptography package.
-    """
-    serialization, ed25519 = _library()
-    content = _content(path)
-    if b"PRIVATE KEY" in content:
-        raise BundleError(f"key {path} is private; verify with the public one: openssl pkey -in {path} -pubout")
-    try:
-        key = serialization.load_pem_public_key(content)
-    except ValueError as error:
-        raise BundleError(f"key {path} is no public key in PEM; make a pair: {_MAKE_PAIR}") from error
-    return _of_type(key, ed25519.Ed25519PublicKey, path)
-
-
-def fingerprint_of(public: Any) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of a public key's 32 bytes."""
-    import hashlib
-
-    return hashlib.sha256(public.public_bytes_raw()).hexdigest()[:16]
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"key {path} cannot be read ({error.strerror}); make a pair: {_MAKE_PAIR}") from error
-
-
-def _of_type(key: Any, wanted: type, path: Path) -> Any:
-    if not isinstance(key, wanted):
-        raise BundleError(f"key {path} is {type(key).__name__.strip('_')}, and edgekit signs by Ed25519: {_MAKE_PAIR}")
-    return key
-
-
-def _library() -> tuple[Any, Any]:
-    try:
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import ed25519
-    except ModuleNotFoundError:
-        raise MissingPackageError(
-            "signatures need the cryptography package; install it: pip install 'edgekit[crypto]'"
-        ) from None
-    return serialization, ed25519
+        raise BundleError(f"key {path} is no private key in PEM; make a pair: {MAKE_PAIR}") from error
+    return require_ed25519(key, ed25519.Ed25519PrivateKey, f"key {path}")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.bundle.expected import read_expected
-from edgekit.bundle.sign import fingerprint_of, read_public, why_not_signed
 from edgekit.errors import BundleError, EdgekitError, MissingPackageError
 from edgekit.ort.child import ask_child
 from edgekit.progress import counted, note
@@ -16,6 +15,7 @@ from edgekit.runtime.archive import MANIFEST, SIGNATURE, Archive, find_faults, o
 from edgekit.runtime.choose import import_ort, older_than, short_provider
 from edgekit.runtime.guard import read_watch
 from edgekit.runtime.manifest import MOST_MANIFEST_BYTES, Manifest, Variant, read_manifest
+from edgekit.runtime.signature import fingerprint_of, read_public, why_not_signed
 
 TIMEOUT_S = 300.0
 

@@ -41,6 +41,7 @@ def predict(
         Literal["warn", "error", "off"], typer.Option(help="What to do about inputs that are unlike calibration data.")
     ] = "warn",
     truncate: Annotated[bool, typer.Option("--truncate", help="Cut texts that are too long.")] = False,
+    key: Annotated[Path | None, typer.Option(help="Public key, PEM, of who must have signed it.")] = None,
     key_file: Annotated[Path | None, typer.Option(help="Key of encrypted models.")] = None,
     key_env: Annotated[str | None, typer.Option(help="Environment variable with that key.")] = None,
     out: Annotated[Path | None, typer.Option(help="Directory for pictures that the model makes.")] = None,
@@ -56,8 +57,8 @@ def predict(
     from edgekit.runtime.sources import answer_words
 
     asked: Any = {"provider": provider, "variant": variant, "threads": threads, "truncate": truncate or None}
-    key = read_key(key_file, key_env)
-    with load(bundle, guard=None if guard == "off" else guard, key=key, **asked) as model:
+    keys: Any = {"public_key": key, "key": read_key(key_file, key_env)}
+    with load(bundle, guard=None if guard == "off" else guard, **keys, **asked) as model:
         model.run_options = _stopped_by_ctrl_c()
         writing = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
         answers = list(answer_words(model, inputs, top=top, writing=writing))

@@ -33,6 +33,7 @@ def load(
     provider: str | None = None,
     variant: str | None = None,
     threads: int | None = None,
+    public_key: str | Path | bytes | None = None,
     key: str | bytes | None = None,
     guard: Guarding = "warn",
     truncate: bool | None = None,
@@ -44,13 +45,16 @@ def load(
         provider: Only this one, such as "cuda"; an error says why it cannot be had. None takes the first that works.
         variant: Only this one; None takes the first of the manifest that works.
         threads: Intra-op threads; None for what the manifest says, or all cores.
-        key: Of an encrypted bundle.
+        public_key: PEM file, or what one holds, of who must have signed the bundle, which is looked at before anything
+            else in it; None leaves a signature unchecked.
+        key: That an encrypted bundle opens with: 32 bytes, or 64 hexadecimal digits.
         guard: What `predict` does about inputs that are unlike calibration data: "warn" tells it with the answer,
             "error" refuses those that are far off, None does not look, at NaN neither.
         truncate: Whether texts that are too long are cut; None for what the manifest says.
 
     Raises:
-        BundleError: if the bundle is damaged, or ONNX Runtime refuses its model.
+        BundleError: if the bundle is damaged or not signed as it must be, or ONNX Runtime refuses its model.
+        MissingPackageError: if a package is missing that the bundle or a key needs.
         ProviderError: if the provider, or every one of the bundle, cannot be had.
     """
     if threads is not None and threads < 1:
@@ -59,6 +63,10 @@ def load(
         raise BundleError(f"guard must be 'warn', 'error' or None, got {guard!r}")
     with open_archive(Path(bundle)) as archive:
         content = read_file(archive, MANIFEST, MOST_MANIFEST_BYTES)
+        if public_key is not None:
+            from edgekit.runtime.signature import require_signature  # who gives no key does without it
+
+            require_signature(archive, content, public_key)
         manifest = read_manifest(content, f"{bundle}: {MANIFEST}")
         watch = None if guard is None else read_watch(manifest.guard, f"{bundle}: {MANIFEST}", manifest.outputs)
         preparation = open_preparation(archive, manifest, truncate)

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from edgekit.errors import EdgekitError
 from edgekit.runtime.model import load
@@ -32,6 +33,7 @@ def main(words: Sequence[str], bundle: Path | None = None) -> int:
     parser.add_argument("--variant", help="only this one")
     parser.add_argument("--top", type=int, default=5, help="classes to name, at most")
     parser.add_argument("--truncate", action="store_true", default=None, help="cut texts that are too long")
+    parser.add_argument("--key", type=Path, help="public key, PEM, of who must have signed the bundle")
     parser.add_argument("--key-file", type=Path, help="key of encrypted models")
     parser.add_argument("--key-env", help="environment variable with that key")
     asked = parser.parse_args(list(words))
@@ -45,8 +47,8 @@ def main(words: Sequence[str], bundle: Path | None = None) -> int:
 def _answer(asked: argparse.Namespace, bundle: Path) -> int:
     """Print the answers; 1 if one is missing."""
     failed = False
-    key = read_key(asked.key_file, asked.key_env)
-    with load(bundle, provider=asked.provider, variant=asked.variant, key=key, truncate=asked.truncate) as model:
+    keys: dict[str, Any] = {"public_key": asked.key, "key": read_key(asked.key_file, asked.key_env)}
+    with load(bundle, provider=asked.provider, variant=asked.variant, truncate=asked.truncate, **keys) as model:
         for answered in answer_words(model, asked.inputs, top=asked.top):
             failed = failed or answered.prediction is None
             told = {"error": answered.error} if answered.prediction is None else answered.prediction.as_dict()

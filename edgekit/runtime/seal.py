@@ -51,6 +51,8 @@ def _key(content: bytes, where: str) -> bytes:
         return content
     if _HEX.fullmatch(content.strip()):
         return bytes.fromhex(content.strip().decode())
+    if b"PUBLIC KEY" in content:
+        raise BundleError(f"{where} is a public key, which checks signatures: load(..., public_key=...) or --key")
     raise BundleError(
         f"{where} holds {len(content)} bytes that are no key; a key is 32 bytes, or 64 hexadecimal digits: {_MAKE_ONE}"
     )

@@ -26,9 +26,9 @@ def main() -> int:
     """Serve until SIGTERM or Ctrl-C; what was asked by then is answered first."""
     asked = _arguments()
     try:
-        key = read_key(asked.key_file, asked.key_env)
+        keys: dict[str, Any] = {"public_key": asked.key, "key": read_key(asked.key_file, asked.key_env)}
         chosen: dict[str, Any] = {"provider": asked.provider, "variant": asked.variant, "threads": asked.threads}
-        model = load(asked.bundle, key=key, **chosen)
+        model = load(asked.bundle, **keys, **chosen)
         return _check(asked, model) if asked.check else _serve(asked, model)
     except EdgekitError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -113,6 +113,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--provider", help="only this one, such as cuda")
     parser.add_argument("--variant", help="only this one")
     parser.add_argument("--threads", type=int, help="of one run of the model (default: all cores)")
+    parser.add_argument("--key", type=Path, help="public key, PEM, of who must have signed the bundle")
     parser.add_argument("--key-file", type=Path, help="key of an encrypted bundle")
     parser.add_argument("--key-env", help="environment variable with that key")
     parser.add_argument("--max-batch", type=int, default=16, help="inputs of one run; 1: no batching (default: 16)")

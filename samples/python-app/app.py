@@ -24,10 +24,10 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     try:
-        key = runtime.read_key(asked.key_file, asked.key_env)
+        keys = {"public_key": asked.key, "key": runtime.read_key(asked.key_file, asked.key_env)}
         if asked.golden:
-            return 0 if check_golden(runtime, asked, key) else VERDICT_NO
-        with runtime.load(asked.bundle, provider=asked.provider, variant=asked.variant, key=key) as model:
+            return 0 if check_golden(runtime, asked, keys) else VERDICT_NO
+        with runtime.load(asked.bundle, provider=asked.provider, variant=asked.variant, **keys) as model:
             for name, given in _inputs(asked):
                 _show(name, model.predict(given, top=asked.top))
     except runtime.EdgekitError as error:
@@ -44,6 +44,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--golden", action="store_true", help="check the golden samples on this machine")
     parser.add_argument("--provider", help="only this one, such as cuda")
     parser.add_argument("--variant", help="only this one")
+    parser.add_argument("--key", type=Path, help="public key, PEM, of who must have signed the bundle")
     parser.add_argument("--key-file", type=Path, help="key of an encrypted bundle")
     parser.add_argument("--key-env", help="environment variable with that key")
     parser.add_argument("--top", type=int, default=3, help="classes to name (default: 3)")
@@ -111,7 +112,7 @@ def _show(name: str, answer: Any) -> None:
         print(f"  warning: {warning}", file=sys.stderr)
 
 
-def check_golden(runtime: ModuleType, asked: argparse.Namespace, key: bytes | None) -> bool:
+def check_golden(runtime: ModuleType, asked: argparse.Namespace, keys: Mapping[str, Any]) -> bool:
     """Run the golden samples of every variant that runs here: stored inputs, and raw samples through preprocessing."""
     good, checked = True, 0
     with runtime.open_archive(asked.bundle) as archive:
@@ -120,7 +121,7 @@ def check_golden(runtime: ModuleType, asked: argparse.Namespace, key: bytes | No
             if asked.variant not in (None, variant.name):
                 continue
             try:
-                model = runtime.load(asked.bundle, variant=variant.name, provider=asked.provider, key=key, guard=None)
+                model = runtime.load(asked.bundle, variant=variant.name, provider=asked.provider, guard=None, **keys)
             except runtime.EdgekitError as error:
                 print(f"left out {variant.name}: {error}")
                 continue

@@ -104,3 +104,19 @@ def test_errors_are_one_line(digits_bundle: Path, tmp_path: Path) -> None:
     assert "loader.py is not there; pack the bundle" in _wrong(digits_bundle, "x.png", "--loader").err
     assert _wrong(digits_bundle, "x.png", "--provider", "cuda").code == 3
     assert run(sys.executable, APP, digits_bundle).code == 2
+
+
+@pytest.mark.parametrize("sample", ["python-app", "http-service"])
+def test_a_bundle_that_nobody_signed_is_refused(
+    sample: str, http_sample: None, echo_bundle: Path, tmp_path: Path
+) -> None:
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+    serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")
+    public = ed25519.Ed25519PrivateKey.generate().public_key()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    (tmp_path / "own.pub").write_bytes(public.public_bytes(serialization.Encoding.PEM, form))
+    words = (echo_bundle / "golden/0.raw.png",) if sample == "python-app" else ()
+    said = run(sys.executable, SAMPLES / sample / "app.py", echo_bundle, *words, "--key", tmp_path / "own.pub")
+    assert (said.code, said.out) == (1, "")
+    assert said.err.startswith(f"error: bundle {echo_bundle}: it is not signed: manifest.sig is not there; ")
+    assert said.err.count("\n") == 1
