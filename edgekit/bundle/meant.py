@@ -8,14 +8,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
 
-from edgekit.bench.tuned import TunedFile, read_tuned
+from edgekit.bench.tuned import read_tuned
 from edgekit.bundle.records import Candidate
 from edgekit.compress import Target
 from edgekit.errors import BundleError, unknown
 from edgekit.ort import PROVIDERS
-from edgekit.runtime.session import LEVELS_OF_ORT
+from edgekit.runtime.session import LEVELS_OF_ORT, MODES_OF_ORT
 
 _LEVELS = {name: level for level, name in LEVELS_OF_ORT.items()}
+_MODES = {name: mode for mode, name in MODES_OF_ORT.items()}
 ALL = ""  # in the place of a variant's name
 
 
@@ -35,8 +36,8 @@ def mean_for(
         sessions: Variant -> file of `edgekit bench --tune --out`; ALL for those that are not named.
 
     Raises:
-        BundleError: for a variant, target or provider that there is not, a provider twice, or session options that a
-            bundle does not carry.
+        BundleError: for a variant, target or provider that there is not, a provider twice, or an optimised model
+            among the session options.
         ModelError: for a file of session options that is not there or is none.
     """
     names = [c.name for c in candidates]
@@ -75,22 +76,20 @@ def _providers(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _session(path: str) -> dict[str, Any]:
-    """The manifest's `session` out of a file of session options."""
+    """The manifest's `session` out of a file of session options: what the file says, and nothing of the rest."""
     tuned = read_tuned(Path(path))
-    if foreign := _not_carried(tuned):
+    if tuned.optimized_model:
         raise BundleError(
-            f"{path}: a bundle does not carry {', '.join(foreign)}, only graph_optimization_level "
-            f"({', '.join(_LEVELS)}), threads and config_entries; leave the rest out of the file"
+            f"{path}: a bundle does not carry optimized_model, which is for one machine and one ONNX Runtime; leave it "
+            "out of the file"
         )
-    level, threads = tuned.session_options.graph_optimization_level, tuned.threads
-    said = {"graph_optimization_level": _LEVELS.get(level or ""), "intra_op_threads": threads}
-    return {**{key: value for key, value in said.items() if value}, "config": dict(tuned.config_entries)}
-
-
-def _not_carried(tuned: TunedFile) -> list[str]:
-    """What a file says that changes a session, and that a manifest has no key for."""
-    said = tuned.session_options.model_dump(exclude_none=True)
-    level = said.pop("graph_optimization_level", None)
-    found = [f"graph_optimization_level {level}"] if level and level not in _LEVELS else []
-    optimized = ["optimized_model"] if tuned.optimized_model else []
-    return [*found, *said, *optimized]
+    said = tuned.session_options
+    found = {
+        "graph_optimization_level": _LEVELS.get(said.graph_optimization_level or ""),
+        "intra_op_threads": tuned.threads,
+        "execution_mode": _MODES.get(said.execution_mode or ""),
+        "inter_op_threads": said.inter_op_num_threads,
+        "enable_mem_pattern": said.enable_mem_pattern,
+        "enable_cpu_mem_arena": said.enable_cpu_mem_arena,
+    }
+    return {**{key: value for key, value in found.items() if value is not None}, "config": dict(tuned.config_entries)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -35,7 +35,8 @@ SESSION_CONFIG = (
     "session.use_device_allocator_for_initializers",
 )
 _CONFIG_VALUE = re.compile("[0-9]{1,9}")
-_LEVELS = ("all", "extended", "basic", "disable")
+_LEVELS = ("all", "layout", "extended", "basic", "disable")
+_EXECUTION_MODES = ("sequential", "parallel")
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,22 @@ class SessionSettings:
     """How ONNX Runtime opens a variant.
 
     Attributes:
-        graph_optimization_level: all, extended, basic or disable.
+        graph_optimization_level: all, layout, extended, basic or disable.
         intra_op_threads: 0 for what the machine has.
         config: Session config entries.
+        execution_mode: sequential, or parallel where nodes run side by side.
+        inter_op_threads: How many nodes run side by side; 0 for what the machine has.
+        enable_mem_pattern: Whether the memory of a run is planned from the first run of the same shapes.
+        enable_cpu_mem_arena: Whether memory is kept between runs rather than given back.
     """
 
-    graph_optimization_level: str
-    intra_op_threads: int
-    config: Mapping[str, str]
+    graph_optimization_level: str = "all"
+    intra_op_threads: int = 0
+    config: Mapping[str, str] = field(default_factory=dict)
+    execution_mode: str = "sequential"
+    inter_op_threads: int = 0
+    enable_mem_pattern: bool = True
+    enable_cpu_mem_arena: bool = True
 
 
 @dataclass(frozen=True)
@@ -232,15 +241,22 @@ def _providers(fields: Fields) -> tuple[str, ...]:
 
 def _session(fields: Fields | None) -> SessionSettings:
     if fields is None:
-        return SessionSettings("all", 0, {})
+        return SessionSettings()
     config = fields.child("config") or Fields({}, "")
     for key in config.raw:
         if key not in SESSION_CONFIG:
             raise config.wrong(key, f"is none that a bundle may set: {', '.join(SESSION_CONFIG)}")
         if not _CONFIG_VALUE.fullmatch(config.text(key)):
             raise config.wrong(key, f"must be digits, got {config.text(key)[:40]!r}")
-    level = fields.one_of("graph_optimization_level", _LEVELS, "all")
-    return SessionSettings(level, fields.whole("intra_op_threads", 0, most=_MOST_THREADS), config.raw)
+    return SessionSettings(
+        graph_optimization_level=fields.one_of("graph_optimization_level", _LEVELS, "all"),
+        intra_op_threads=fields.whole("intra_op_threads", 0, most=_MOST_THREADS),
+        config=config.raw,
+        execution_mode=fields.one_of("execution_mode", _EXECUTION_MODES, "sequential"),
+        inter_op_threads=fields.whole("inter_op_threads", 0, most=_MOST_THREADS),
+        enable_mem_pattern=fields.truth("enable_mem_pattern", True),
+        enable_cpu_mem_arena=fields.truth("enable_cpu_mem_arena", True),
+    )
 
 
 def _tables(fields: Fields, key: str) -> tuple[Mapping[str, Any], ...]:

@@ -23,10 +23,12 @@ from edgekit.specs import TensorSpec
 
 LEVELS_OF_ORT = {
     "all": "ORT_ENABLE_ALL",
+    "layout": "ORT_ENABLE_LAYOUT",
     "extended": "ORT_ENABLE_EXTENDED",
     "basic": "ORT_ENABLE_BASIC",
     "disable": "ORT_DISABLE_ALL",
 }
+MODES_OF_ORT = {"sequential": "ORT_SEQUENTIAL", "parallel": "ORT_PARALLEL"}
 _SILENT, _WARNINGS = 4, 2
 _MOST_COPIED_BYTES = 16 << 20
 # Element types whose name in ONNX Runtime is not NumPy's.
@@ -141,14 +143,26 @@ def _options(variant: Variant, threads: int | None) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = _SILENT
     options.intra_op_num_threads = threads or asked.intra_op_threads or usable_cores()
-    options.inter_op_num_threads = 1
-    options.graph_optimization_level = getattr(
-        ort.GraphOptimizationLevel, LEVELS_OF_ORT[asked.graph_optimization_level]
-    )
+    side_by_side = asked.execution_mode == "parallel"
+    options.inter_op_num_threads = (asked.inter_op_threads or usable_cores()) if side_by_side else 1
+    options.execution_mode = getattr(ort.ExecutionMode, MODES_OF_ORT[asked.execution_mode])
+    options.graph_optimization_level = _level(ort, variant)
+    options.enable_mem_pattern, options.enable_cpu_mem_arena = asked.enable_mem_pattern, asked.enable_cpu_mem_arena
     config = {**asked.config, **({"session.load_model_format": "ORT"} if variant.format == "ort" else {})}
     for name, value in config.items():
         options.add_session_config_entry(name, value)
     return options
+
+
+def _level(ort: Any, variant: Variant) -> Any:
+    name = variant.session.graph_optimization_level
+    level = getattr(ort.GraphOptimizationLevel, LEVELS_OF_ORT[name], None)
+    if level is None:
+        raise BundleError(
+            f"variant {variant.name} wants graph optimization level {name}, which ONNX Runtime {ort.__version__} does "
+            "not have; install a newer one"
+        )
+    return level
 
 
 def _chain(candidate: Candidate) -> list[str]:
@@ -172,6 +186,7 @@ def _external_data(options: Any, archive: Archive, manifest: Manifest, variant: 
         options.add_session_config_entry(_DATA_FOLDER, str(archive.path.resolve() / MANIFEST / "none"))
         yield
     elif isinstance(archive, DirectoryArchive):
+        _refuse_loose(archive, manifest, variant)
         for name in names:
             check_file(archive, name, manifest.files[name])
         options.add_session_config_entry(_DATA_FOLDER, str((archive.path / variant.folder).resolve()))
@@ -188,6 +203,13 @@ def _external_data(options: Any, archive: Archive, manifest: Manifest, variant: 
             extract_files(archive, manifest.files, Path(place), names)
             options.add_session_config_entry(_DATA_FOLDER, str(Path(place) / variant.folder))
             yield
+
+
+def _refuse_loose(archive: Archive, manifest: Manifest, variant: Variant) -> None:
+    """Refuse a file without a hash where ONNX Runtime looks for weights: the model may name it."""
+    loose = next((n for n in archive.sizes if n.startswith(variant.folder) and n not in manifest.files), None)
+    if loose is not None:
+        raise BundleError(f"bundle {archive.path}: {loose} is not in its manifest; remove it")
 
 
 def _takes_data_in_memory(options: Any) -> bool:

@@ -79,37 +79,53 @@ static void refuse_outside(const char *path)
     if (path[0] == '/' || up || strchr(path, '\\')) fail("manifest.json names %s, which is outside of the bundle", path);
 }
 
-char *bundle_path(const Bundle *bundle, const char *path)
-{
-    refuse_outside(path);
-    return join(bundle->directory, path);
-}
-
 Bytes bundle_read(const Bundle *bundle, const char *path)
 {
-    char digest[65], *place = bundle_path(bundle, path);
+    char digest[65];
+    refuse_outside(path);
     const Json *said = json_find(json_object(bundle->manifest, "files"), path);
     if (said == NULL) fail("manifest.json does not list %s", path);
+    char *place = join(bundle->directory, path);
     Bytes bytes = read_file(place, most_file_bytes);
+    free(place);
     size_t wanted = (size_t) json_whole(said, "bytes", 0);
     if (bytes.length != wanted) fail("%s has %zu bytes; manifest.json says %zu", path, bytes.length, wanted);
     sha256_hex(bytes.data, bytes.length, digest);
     if (strcmp(digest, json_text(said, "sha256")) != 0) {
         fail("%s is not the file that was packed: its sha256 differs from the manifest's", path);
     }
-    free(place);
     return bytes;
 }
 
-void bundle_check_model(const Bundle *bundle, const Json *variant)
+static bool is_model(const char *path)
 {
-    const Json *files = json_object(bundle->manifest, "files");
+    const char *end = strrchr(path, '.');
+    return end && (strcmp(end, ".onnx") == 0 || strcmp(end, ".ort") == 0 || strcmp(end, ".enc") == 0);
+}
+
+ModelFiles bundle_model(const Bundle *bundle, const Json *variant)
+{
+    const Json *listed = json_object(bundle->manifest, "files");
     const char *model = json_text(variant, "file"), *slash = strrchr(model, '/');
     size_t folder = slash ? (size_t) (slash - model) + 1 : 0;
-    if (json_find(files, model) == NULL) fail("manifest.json does not list %s", model);
-    for (size_t i = 0; i < files->count; i++) {
-        if (strncmp(files->keys[i], model, folder) == 0) free(bundle_read(bundle, files->keys[i]).data);
+    ModelFiles files = {.model = bundle_read(bundle, model),
+                        .weights = allocate(listed->count, sizeof(Bytes)),
+                        .names = allocate(listed->count, sizeof(char *))};
+    for (size_t i = 0; i < listed->count; i++) {
+        const char *path = listed->keys[i];
+        if (strncmp(path, model, folder) != 0 || is_model(path)) continue;
+        files.names[files.count] = path + folder;
+        files.weights[files.count++] = bundle_read(bundle, path);
     }
+    return files;
+}
+
+void bundle_free_model(ModelFiles files)
+{
+    for (size_t i = 0; i < files.count; i++) free(files.weights[i].data);
+    free(files.weights);
+    free(files.names);
+    free(files.model.data);
 }
 
 const Json *bundle_variant(const Bundle *bundle, const char *name)

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_VALUES = 64 };
+enum { MOST_VALUES = 64, MOST_THREADS = 1024, API_VERSION_OF_WEIGHTS = 18 };
+#define NOWHERE "/dev/null/none"
 
 static const OrtApi *ort;
 
@@ -26,8 +27,9 @@ static GraphOptimizationLevel level_of(const char *word)
     if (strcmp(word, "disable") == 0) return ORT_DISABLE_ALL;
     if (strcmp(word, "basic") == 0) return ORT_ENABLE_BASIC;
     if (strcmp(word, "extended") == 0) return ORT_ENABLE_EXTENDED;
+    if (strcmp(word, "layout") == 0) return ORT_ENABLE_LAYOUT;
     if (strcmp(word, "all") == 0) return ORT_ENABLE_ALL;
-    fail("unknown graph_optimization_level '%s'; allowed: disable, basic, extended, all", word);
+    fail("unknown graph_optimization_level '%s'; allowed: disable, basic, extended, layout, all", word);
 }
 
 /* Session entries that change speed or memory alone: others name files, load code, or write what they see. */
@@ -46,6 +48,43 @@ static void set_entry(OrtSessionOptions *options, const char *entry, const char 
     check(ort->AddSessionConfigEntry(options, entry, value));
 }
 
+static ExecutionMode mode_of(const char *word)
+{
+    if (strcmp(word, "sequential") == 0) return ORT_SEQUENTIAL;
+    if (strcmp(word, "parallel") == 0) return ORT_PARALLEL;
+    fail("unknown execution_mode '%s'; allowed: sequential, parallel", word);
+}
+
+/* How many; 0 leaves it to ONNX Runtime. */
+static int threads_of(const Json *session, const char *key)
+{
+    int64_t count = json_whole(session, key, 0);
+    if (count > MOST_THREADS) fail("the manifest's %s must be at most %d", key, MOST_THREADS);
+    return (int) count;
+}
+
+static bool is_off(const Json *session, const char *key)
+{
+    const Json *said = json_find(session, key);
+    if (said && said->kind != JSON_TRUE && said->kind != JSON_FALSE) fail("the manifest's %s must be true or false", key);
+    return said && said->kind == JSON_FALSE;
+}
+
+static void set_threads_and_memory(OrtSessionOptions *options, const Json *session)
+{
+    if (json_find(session, "intra_op_threads")) {
+        check(ort->SetIntraOpNumThreads(options, threads_of(session, "intra_op_threads")));
+    }
+    if (json_find(session, "inter_op_threads")) {
+        check(ort->SetInterOpNumThreads(options, threads_of(session, "inter_op_threads")));
+    }
+    if (json_find(session, "execution_mode")) {
+        check(ort->SetSessionExecutionMode(options, mode_of(json_text(session, "execution_mode"))));
+    }
+    if (is_off(session, "enable_mem_pattern")) check(ort->DisableMemPattern(options));
+    if (is_off(session, "enable_cpu_mem_arena")) check(ort->DisableCpuMemArena(options));
+}
+
 static OrtSessionOptions *options_of(const Json *variant)
 {
     OrtSessionOptions *options;
@@ -54,9 +93,7 @@ static OrtSessionOptions *options_of(const Json *variant)
     if (json_find(session, "graph_optimization_level")) {
         check(ort->SetSessionGraphOptimizationLevel(options, level_of(json_text(session, "graph_optimization_level"))));
     }
-    if (json_find(session, "intra_op_threads")) {
-        check(ort->SetIntraOpNumThreads(options, (int) json_whole(session, "intra_op_threads", 0)));
-    }
+    set_threads_and_memory(options, session);
     const Json *config = json_find(session, "config") ? json_object(session, "config") : NULL;
     for (size_t i = 0; config != NULL && i < config->count; i++) {
         set_entry(options, config->keys[i], json_text(config, config->keys[i]));
@@ -68,18 +105,37 @@ static OrtSessionOptions *options_of(const Json *variant)
     return options;
 }
 
+/* Weights that are not in the model's file come from memory, and from nowhere else: ONNX Runtime would look for them in the
+ * working directory, and what lies there has no hash in the manifest. */
+static void add_weights(OrtSessionOptions *options, const ModelFiles *files)
+{
+    check(ort->AddSessionConfigEntry(options, "session.model_external_initializers_file_folder_path", NOWHERE));
+    if (files->count == 0) return;
+    const OrtApi *newer = OrtGetApiBase()->GetApi(API_VERSION_OF_WEIGHTS);
+    if (newer == NULL) fail("weights beside the model need ONNX Runtime 1.%d or newer", API_VERSION_OF_WEIGHTS);
+    char **data = allocate(files->count, sizeof *data);
+    size_t *sizes = allocate(files->count, sizeof *sizes);
+    for (size_t i = 0; i < files->count; i++) {
+        data[i] = (char *) files->weights[i].data;
+        sizes[i] = files->weights[i].length;
+    }
+    check(newer->AddExternalInitializersFromFilesInMemory(options, files->names, data, sizes, files->count));
+    free(data);
+    free(sizes);
+}
+
 Model model_load(const Bundle *bundle, const Json *variant)
 {
     Model model;
     open_library();
-    bundle_check_model(bundle, variant);
-    char *path = bundle_path(bundle, json_text(variant, "file"));
+    ModelFiles files = bundle_model(bundle, variant);
     OrtSessionOptions *options = options_of(variant);
+    add_weights(options, &files);
     check(ort->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "edgekit", &model.env));
     check(ort->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &model.memory));
-    check(ort->CreateSession(model.env, path, options, &model.session));
+    check(ort->CreateSessionFromArray(model.env, files.model.data, files.model.length, options, &model.session));
     ort->ReleaseSessionOptions(options);
-    free(path);
+    bundle_free_model(files);
     return model;
 }
 

@@ -19,6 +19,10 @@ const share = kind("a number from 0 to below 1", (value) => Number.isFinite(valu
 const whole = kind("a whole number", (value) => Number.isSafeInteger(value) && value >= 0);
 const edge = kind(`1 to ${LONGEST_EDGE}`, (value) => Number.isInteger(value) && value > 0 && value <= LONGEST_EDGE);
 const channels = kind("1 or 3", (value) => value === 1 || value === 3);
+const threads = kind("0 to 1024", (value) => Number.isInteger(value) && value >= 0 && value <= 1024);
+const truth = kind("true or false", (value) => typeof value === "boolean");
+const level = one("all", "layout", "extended", "basic", "disable");
+const mode = one("sequential", "parallel");
 const dim = kind("a size or a name", (value) => typeof value === "string" || (Number.isSafeInteger(value) && value >= 0));
 const array = fields({ file: text, dtype: text, shape: list(whole) });
 const image = fields({
@@ -30,7 +34,10 @@ const image = fields({
 const variant = fields({
   ...{ name: text, file: text, providers: list(text) },
   ...{ "format?": text, "minimum_onnxruntime?": text, "cpu_features?": list(text) },
-  "session?": fields({ "graph_optimization_level?": text, "intra_op_threads?": whole, "config?": config }),
+  "session?": fields({
+    ...{ "graph_optimization_level?": level, "intra_op_threads?": threads, "config?": config },
+    ...{ "execution_mode?": mode, "inter_op_threads?": threads, "enable_mem_pattern?": truth, "enable_cpu_mem_arena?": truth },
+  }),
 });
 
 const MANIFEST = fields({
@@ -81,6 +88,10 @@ function seen(key, value) {
 /** Each of these makes (value, place) => void, which throws where the value is something else. */
 function kind(words, fits) {
   return (value, place) => fits(value) || wrong(place, words);
+}
+
+function one(...allowed) {
+  return kind(`one of ${allowed.join(", ")}`, (value) => allowed.includes(value));
 }
 
 function list(check) {

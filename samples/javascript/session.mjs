@@ -1,19 +1,30 @@
 /** What onnxruntime-node and onnxruntime-web have in common: options, and arrays in and out. */
 import { BundleError } from "./manifest.mjs";
 
+/** Weights come from what the manifest lists, in memory: ONNX Runtime would look for others in the working directory. */
+const NO_OTHER_FILES = { "session.model_external_initializers_file_folder_path": "/dev/null/none" };
+
 /**
  * A variant's session options, in JavaScript's words.
  * @param {{path: string, data: Uint8Array}[]} externalData weights that are not in the model's file.
  */
 export function sessionOptions(variant, executionProviders, externalData = []) {
-  const { graph_optimization_level: level = "all", intra_op_threads: threads, config = {} } = variant.session ?? {};
-  const entries = variant.format === "ort" ? { ...config, "session.load_model_format": "ORT" } : config;
+  const session = variant.session ?? {};
+  const level = session.graph_optimization_level ?? "all";
+  const entries = { ...session.config, ...NO_OTHER_FILES, ...(variant.format === "ort" ? { "session.load_model_format": "ORT" } : {}) };
+  const said = {
+    intraOpNumThreads: session.intra_op_threads || null,
+    interOpNumThreads: session.inter_op_threads || null,
+    executionMode: session.execution_mode,
+    enableMemPattern: session.enable_mem_pattern,
+    enableCpuMemArena: session.enable_cpu_mem_arena,
+    externalData: externalData.length ? externalData : null,
+  };
   return {
     executionProviders,
     graphOptimizationLevel: level === "disable" ? "disabled" : level,
-    ...(threads ? { intraOpNumThreads: threads } : {}),
-    ...(externalData.length ? { externalData } : {}),
-    ...(Object.keys(entries).length ? { extra: nested(entries) } : {}),
+    ...Object.fromEntries(Object.entries(said).filter(([, value]) => (value ?? null) !== null)),
+    extra: nested(entries),
   };
 }
 

@@ -11,7 +11,12 @@ from edgekit.bundle import Candidate
 from edgekit.bundle.meant import ALL, mean_for
 from edgekit.errors import BundleError, EdgekitError, ModelError
 from tests.conftest import Answer
+from tests.runtime.bundles import manifest, variant, write_bundle
 
+OPTIMIZED = {
+    **{"file": "o.onnx", "sha256": "0", "size_bytes": 1, "original_sha256": "0", "onnxruntime": "1.31.1"},
+    **{"architecture": "x86_64", "cpu_features": []},
+}
 TWO = (Candidate("gpu", Path("a.onnx")), Candidate("cpu", Path("b.onnx")))
 
 
@@ -111,16 +116,39 @@ def test_tuned_session_options_go_into_the_manifest_and_open_the_model(
     assert cli("verify", tmp_path / "B").code == 0
 
 
+def test_whatever_tuning_may_choose_is_carried(tmp_path: Path) -> None:
+    """Every change that it tries, for every objective, is found again in the options of the app's session."""
+    from edgekit.bench import BenchRequest
+    from edgekit.bench.candidates import Objective, candidates
+    from edgekit.ort import SessionOptions
+    from edgekit.ort.runtime import require_ort
+    from edgekit.runtime import load
+
+    changes = {c.title: c for objective in Objective for c in candidates(BenchRequest(), objective)}
+    told, file = [], tmp_path / "tuned.json"
+    for name, change in enumerate(changes.values()):
+        file.write_text(json.dumps(change.applied_to(SessionOptions()).as_dict()))
+        (given,) = mean_for(TWO[:1], {}, {}, {ALL: str(file)})
+        told.append(variant(str(name), session=dict(given.session)))
+    bundle = write_bundle(tmp_path / "B", manifest(told))
+    for name, change in enumerate(changes.values()):
+        wanted = require_ort().SessionOptions()
+        change.applied_to(SessionOptions()).apply(wanted)
+        with load(bundle, variant=str(name)) as model:
+            got = model._session.get_session_options()
+            for attribute in change.settings.keys() - {"config_entries", "threads"}:
+                assert getattr(got, attribute) == getattr(wanted, attribute), change.title
+            for key, value in change.settings.get("config_entries", {}).items():
+                assert got.get_session_config_entry(key) == value, change.title
+            assert got.intra_op_num_threads == change.settings.get("threads", got.intra_op_num_threads)
+
+
 @pytest.mark.parametrize(
     ("told", "said"),
     [
         (
-            {"session_options": {"enable_mem_pattern": False}},
-            "a bundle does not carry enable_mem_pattern, only graph_opt",
-        ),
-        (
-            {"session_options": {"graph_optimization_level": "ORT_ENABLE_LAYOUT"}},
-            "does not carry graph_optimization_level ORT_ENABLE_LAYOUT",
+            {"optimized_model": OPTIMIZED},
+            "a bundle does not carry optimized_model, which is for one machine and one ONNX Runtime",
         ),
         ({"sesion_options": {}}, "unknown key 'sesion_options'; did you mean 'session_options'?"),
     ],

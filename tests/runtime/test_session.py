@@ -100,8 +100,44 @@ def test_session_settings_reach_onnx_runtime(tmp_path: Path) -> None:
     assert options.graph_optimization_level.name == "ORT_ENABLE_BASIC"
     assert options.get_session_config_entry("session.disable_prepacking") == "1"
     assert load(bundle, threads=2)._session.get_session_options().intra_op_num_threads == 2
+    assert (options.execution_mode.name, options.inter_op_num_threads) == ("ORT_SEQUENTIAL", 1)
+    assert (options.enable_mem_pattern, options.enable_cpu_mem_arena) == (True, True)
     wrong = {**settings, "config": {"session.model_external_initializers_file_folder_path": "/"}}
     with pytest.raises(BundleError, match=r"session.config.* is none that a bundle may set"):
+        load(write_bundle(tmp_path / "w", manifest([variant(session=wrong)])))
+
+
+def test_what_tuning_chooses_reaches_onnx_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {
+        "graph_optimization_level": "layout",
+        "execution_mode": "parallel",
+        "inter_op_threads": 2,
+        "enable_mem_pattern": False,
+        "enable_cpu_mem_arena": False,
+    }
+    bundle = write_bundle(tmp_path / "b", manifest([variant(session=settings)]))
+    options = load(bundle)._session.get_session_options()
+    assert options.graph_optimization_level.name == "ORT_ENABLE_LAYOUT"
+    assert (options.execution_mode.name, options.inter_op_num_threads) == ("ORT_PARALLEL", 2)
+    assert (options.enable_mem_pattern, options.enable_cpu_mem_arena) == (False, False)
+    monkeypatch.setitem(ours.LEVELS_OF_ORT, "layout", "ORT_ENABLE_TOMORROW")
+    with pytest.raises(
+        BundleError, match=r"wants graph optimization level layout, which ONNX Runtime 1\.\d+\.\d+ does not"
+    ):
+        load(bundle)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"execution_mode": "both"}, "execution_mode must be one of sequential, parallel, got 'both'"),
+        ({"inter_op_threads": -1}, "inter_op_threads must be 0 or more"),
+        ({"enable_mem_pattern": 0}, "enable_mem_pattern must be true or false, got 0"),
+        ({"graph_optimization_level": "most"}, "must be one of all, layout, extended, basic, disable, got 'most'"),
+    ],
+)
+def test_wrong_session_settings_are_named(tmp_path: Path, wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(BundleError, match=words):
         load(write_bundle(tmp_path / "w", manifest([variant(session=wrong)])))
 
 
@@ -200,3 +236,15 @@ def test_weights_in_the_working_directory_are_not_taken(tmp_path: Path, monkeypa
     for place in (bundle, zipped(bundle, tmp_path / "b.zip"), Path("b")):
         with pytest.raises(BundleError, match="ONNX Runtime cannot load variant base"):
             load(place)
+
+
+def test_weights_in_the_bundle_that_the_manifest_does_not_list_are_not_taken(tmp_path: Path) -> None:
+    """Others are listed, so ONNX Runtime looks into that folder."""
+    bundle = with_external_data(tmp_path)
+    listed = {MODEL: (bundle / MODEL).read_bytes(), "models/base/other.bin": b"others"}
+    loose = write_bundle(tmp_path / "loose", manifest(), listed)
+    (loose / DATA).write_bytes((bundle / DATA).read_bytes())
+    with pytest.raises(BundleError, match=r"models/base/model.onnx.data is not in its manifest; remove it"):
+        load(loose)
+    with pytest.raises(BundleError, match=r"models/base/model.onnx.data .* in its manifest|ONNX Runtime cannot load"):
+        load(zipped(loose, tmp_path / "loose.zip"))

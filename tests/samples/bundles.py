@@ -87,6 +87,49 @@ def write_products(place: Path, weight: np.ndarray[Any, Any], given: np.ndarray[
     return place
 
 
+def write_weights_beside(place: Path, listed: str, location: str) -> Path:
+    """A bundle of a model whose weights lie beside it.
+
+    Args:
+        place: The directory.
+        listed: The name of the file of weights in the manifest.
+        location: What the model calls it; where that is another name, the manifest does not list what is there.
+    """
+    for folder in ("models/w", "golden/w"):
+        (place / folder).mkdir(parents=True)
+    weight = np.arange(20, dtype=np.float32).reshape(4, 5)
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", s]) for n, s in (("x", 4), ("y", 5))]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "weight"], ["y"])],
+        "w",
+        ends[:1],
+        ends[1:],
+        [numpy_helper.from_array(weight, "weight")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.external_data_helper.set_external_data(model.graph.initializer[0], location)
+    model.graph.initializer[0].ClearField("raw_data")
+    onnx.save(model, place / "models/w/model.onnx")
+    weight.tofile(place / "models/w" / listed)
+    given = np.ones((1, 4), np.float32)
+    manifest = {
+        **{"schema_version": 1, "name": "w", "preprocessing": None, "postprocessing": {"kind": "none"}},
+        **{"edgekit": "0.1.0", "version": "1", "created": "2026-01-01T00:00:00Z", "task": "none"},
+        "inputs": [{"name": "x", "dtype": "float32", "shape": ["batch", 4]}],
+        "outputs": [{"name": "y", "dtype": "float32", "shape": ["batch", 5]}],
+        "variants": [{"name": "w", "file": "models/w/model.onnx", "providers": ["CPUExecutionProvider"]}],
+        "golden": {
+            "samples": [{"inputs": {"x": write_array(place, "golden/0.x.bin", given)}}],
+            "outputs": {"w": [{"y": write_array(place, "golden/w/0.y.bin", given @ weight)}]},
+            "tolerance": {"w": {"absolute": 0, "relative": 0, "same_top1": False}},
+        },
+    }
+    seal(place, manifest)
+    if location != listed:
+        weight.tofile(place / "models/w" / location)
+    return place
+
+
 def write_array(place: Path, file: str, array: np.ndarray[Any, Any]) -> dict[str, Any]:
     """Write an array; gives the manifest's entry."""
     array.tofile(place / file)

@@ -16,7 +16,7 @@ import pytest
 from edgekit.data import ImagePreprocessing
 from edgekit.runtime.choose import missing_features
 from tests.pillow_reference import read_picture
-from tests.samples.bundles import Size, seal, write_echo
+from tests.samples.bundles import Size, seal, write_echo, write_weights_beside
 from tests.samples.conftest import SAMPLES, Program, build_c, run
 
 _SIZES = [Size(8, 8), Size(31, 17), Size(23, 64), Size(5, 3), Size(40, 64), Size(64, 20), Size(1, 1)]
@@ -25,6 +25,15 @@ _FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 def _preparing(resample: str, resize: tuple[int, ...], channels: int) -> ImagePreprocessing:
     return ImagePreprocessing(12, 20, channels, 1 / 255, (0.485,) * channels, (0.225,) * channels, resize, resample)
+
+
+@pytest.fixture(scope="module")
+def watched_c(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """samples/c, built so that it ends at a leak, at memory that is not its own, and at undefined behaviour."""
+    sanitize = "-fsanitize=address,undefined"
+    place = tmp_path_factory.mktemp("watched")
+    program = build_c(place, f"CFLAGS=-O1 -g {sanitize} -fno-sanitize-recover=all", f"LDFLAGS={sanitize}")
+    return lambda *args: run(program, *args)
 
 
 @pytest.mark.parametrize("resize", [(), (16,), (33, 9)])
@@ -139,6 +148,49 @@ def test_what_does_not_run_here_is_left_out(sample: Program, digits_bundle: Path
     assert "int8: it needs ONNX Runtime 2.0" in sample(bundle, "--golden", "--variant", "int8").err
 
 
+def test_weights_beside_the_model_are_used(sample: Program, watched_c: Program, tmp_path: Path) -> None:
+    bundle = write_weights_beside(tmp_path / "b", "w.bin", "w.bin")
+    for program in (sample, watched_c):
+        said = program(bundle, "--golden")
+        assert (said.code, said.err) == (0, "")
+        assert said.out.startswith("ok   w input 0: y is off by 0")
+
+
+@pytest.mark.parametrize("listed", ["other.bin", "model.onnx"])
+def test_weights_that_the_manifest_does_not_list_are_not_taken(
+    sample: Program, watched_c: Program, tmp_path: Path, listed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither out of the model's folder, which may list other files, nor out of the working directory."""
+    bundle = write_weights_beside(tmp_path / "b", "other.bin", "w.bin")
+    if listed == "model.onnx":
+        loose = (bundle / "models/w/w.bin").read_bytes()
+        for name in ("w.bin", "other.bin"):
+            (bundle / "models/w" / name).unlink()
+        seal(bundle, json.loads((bundle / "manifest.json").read_text()))
+        (bundle / "models/w/w.bin").write_bytes(loose)
+    monkeypatch.chdir(bundle / "models/w")
+    for program in (sample, watched_c):
+        said = program(bundle, "--golden")
+        assert (said.code, said.out) == (1, ""), said.out
+        assert said.err.startswith("error: ONNX Runtime")
+        assert said.err.count("\n") == 1
+
+
+def test_what_tuning_chooses_is_understood(sample: Program, echo_bundle: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(echo_bundle, tmp_path / "bundle"))
+    tuned = {"graph_optimization_level": "layout", "execution_mode": "parallel", "inter_op_threads": 2}
+    memory = {"enable_mem_pattern": False, "enable_cpu_mem_arena": False}
+    _say(bundle, session={**tuned, **memory, "intra_op_threads": 1})
+    said = sample(bundle, "--golden")
+    assert (said.code, said.err) == (0, "")
+    for wrong in ({"execution_mode": "both"}, {"inter_op_threads": 5000}, {"enable_mem_pattern": "no"}):
+        _say(bundle, session={**tuned, **wrong})
+        said = sample(bundle, "--golden")
+        assert said.code == 1
+        assert next(iter(wrong)) in said.err
+        assert said.err.count("\n") == 1
+
+
 def test_every_field_of_a_manifest_may_be_wrong(node_sample: Program, echo_bundle: Path) -> None:
     said = run("node", Path(__file__).with_name("wrong_fields.mjs"), SAMPLES / "javascript", echo_bundle)
     assert said.code == 0, said.out + said.err
@@ -196,15 +248,6 @@ def test_c_reads_ppm_and_pgm(c_sample: Program, echo_bundle: Path, tmp_path: Pat
     answers = [c_sample(echo_bundle, p, "--json").out for p in (tmp_path / "1.ppm", tmp_path / "1.pgm")]
     png = c_sample(echo_bundle, echo_bundle / "golden/1.raw.png", "--json").out
     assert {a.replace("1.ppm", "").replace("1.pgm", "").split("[{", 2)[-1] for a in answers} == {png.split("[{", 2)[-1]}
-
-
-@pytest.fixture(scope="module")
-def watched_c(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    """samples/c, built so that it ends at a leak, at memory that is not its own, and at undefined behaviour."""
-    sanitize = "-fsanitize=address,undefined"
-    place = tmp_path_factory.mktemp("watched")
-    program = build_c(place, f"CFLAGS=-O1 -g {sanitize} -fno-sanitize-recover=all", f"LDFLAGS={sanitize}")
-    return lambda *args: run(program, *args)
 
 
 def test_c_leaks_nothing(watched_c: Program, echo_bundle: Path) -> None:

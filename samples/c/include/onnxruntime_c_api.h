@@ -2,7 +2,8 @@
  * pip wheel, for one). With the official header: make ORT_INCLUDE=/its/directory; the sample compiles against both.
  *
  * The table of functions is a binary interface: functions are only ever added at its end. The places were compared with
- * those in the official header of API version 29, and hold since version 6 (ONNX Runtime 1.6).
+ * those in the official header of API version 29, and hold since version 6 (ONNX Runtime 1.6); the last function is there
+ * since version 18, and only asked for where weights lie beside a model.
  */
 #ifndef EDGEKIT_SAMPLE_ONNXRUNTIME_C_API_H
 #define EDGEKIT_SAMPLE_ONNXRUNTIME_C_API_H
@@ -22,7 +23,14 @@ typedef struct OrtValue OrtValue;
 typedef struct OrtTensorTypeAndShapeInfo OrtTensorTypeAndShapeInfo;
 
 typedef enum { ORT_LOGGING_LEVEL_ERROR = 3 } OrtLoggingLevel;
-typedef enum { ORT_DISABLE_ALL = 0, ORT_ENABLE_BASIC = 1, ORT_ENABLE_EXTENDED = 2, ORT_ENABLE_ALL = 99 } GraphOptimizationLevel;
+typedef enum {
+    ORT_DISABLE_ALL = 0,
+    ORT_ENABLE_BASIC = 1,
+    ORT_ENABLE_EXTENDED = 2,
+    ORT_ENABLE_LAYOUT = 3,
+    ORT_ENABLE_ALL = 99
+} GraphOptimizationLevel;
+typedef enum { ORT_SEQUENTIAL = 0, ORT_PARALLEL = 1 } ExecutionMode;
 typedef enum { OrtInvalidAllocator = -1, OrtArenaAllocator = 1 } OrtAllocatorType;
 typedef enum { OrtMemTypeCPU = -1, OrtMemTypeDefault = 0 } OrtMemType;
 typedef enum {
@@ -39,16 +47,23 @@ typedef struct OrtApi {
     void *unused_0_to_1[2];
     const char *(*GetErrorMessage)(const OrtStatus *);                                                            /* 2 */
     OrtStatus *(*CreateEnv)(OrtLoggingLevel, const char *, OrtEnv **);                                            /* 3 */
-    void *unused_4_to_6[3];
-    OrtStatus *(*CreateSession)(const OrtEnv *, const char *, const OrtSessionOptions *, OrtSession **);          /* 7 */
-    void *unused_8[1];
+    void *unused_4_to_7[4];
+    OrtStatus *(*CreateSessionFromArray)(const OrtEnv *, const void *, size_t, const OrtSessionOptions *,         /* 8 */
+                                         OrtSession **);
     OrtStatus *(*Run)(OrtSession *, const OrtRunOptions *, const char *const *, const OrtValue *const *, size_t,  /* 9 */
                       const char *const *, size_t, OrtValue **);
     OrtStatus *(*CreateSessionOptions)(OrtSessionOptions **);                                                    /* 10 */
-    void *unused_11_to_22[12];
+    void *unused_11_to_12[2];
+    OrtStatus *(*SetSessionExecutionMode)(OrtSessionOptions *, ExecutionMode);                                   /* 13 */
+    void *unused_14_to_16[3];
+    OrtStatus *(*DisableMemPattern)(OrtSessionOptions *);                                                        /* 17 */
+    void *unused_18[1];
+    OrtStatus *(*DisableCpuMemArena)(OrtSessionOptions *);                                                       /* 19 */
+    void *unused_20_to_22[3];
     OrtStatus *(*SetSessionGraphOptimizationLevel)(OrtSessionOptions *, GraphOptimizationLevel);                 /* 23 */
     OrtStatus *(*SetIntraOpNumThreads)(OrtSessionOptions *, int);                                                /* 24 */
-    void *unused_25_to_48[24];
+    OrtStatus *(*SetInterOpNumThreads)(OrtSessionOptions *, int);                                                /* 25 */
+    void *unused_26_to_48[23];
     OrtStatus *(*CreateTensorWithDataAsOrtValue)(const OrtMemoryInfo *, void *, size_t, const int64_t *, size_t, /* 49 */
                                                  ONNXTensorElementDataType, OrtValue **);
     void *unused_50[1];
@@ -71,6 +86,9 @@ typedef struct OrtApi {
     void (*ReleaseSessionOptions)(OrtSessionOptions *);                                                         /* 100 */
     void *unused_101_to_129[29];
     OrtStatus *(*AddSessionConfigEntry)(OrtSessionOptions *, const char *, const char *);                       /* 130 */
+    void *unused_131_to_278[148];
+    OrtStatus *(*AddExternalInitializersFromFilesInMemory)(OrtSessionOptions *, const char *const *,            /* 279 */
+                                                           char *const *, const size_t *, size_t); /* since version 18 */
 } OrtApi;
 
 typedef struct OrtApiBase {
