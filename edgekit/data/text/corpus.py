@@ -76,9 +76,14 @@ def labelled(name: str, texts: list[str], kinds: list[str]) -> Corpus:
     """A corpus of texts with the name of its class each; classes are numbered by the alphabet.
 
     Raises:
-        DataError: if there are fewer than two classes.
+        DataError: if there are fewer than two classes, or each text has one of its own.
     """
     classes = tuple(sorted(set(kinds)))
+    if len(classes) == len(texts) >= LEAST_TEXTS:
+        raise DataError(
+            f"data {name!r} has {len(texts):,} texts and as many classes, such as {classes[0]!r}; name a column whose "
+            "values are there more than once as `label`"
+        )
     if len(classes) < 2:
         raise DataError(f"data {name!r} has one class only ({', '.join(classes) or 'none'}); at least two are needed")
     numbers = {kind: index for index, kind in enumerate(classes)}

@@ -66,7 +66,16 @@ def test_a_column_that_is_not_there(mails: Path) -> None:
         ("a.jsonl", b'{"text": 1}\n{"text": ', "a.jsonl:2: is no JSON ("),
         ("a.jsonl", b"[1]\n", "a.jsonl:1: got list; a .jsonl holds one object a line"),
         ("a.jsonl", b'{"text": null}\n', "a.jsonl:1: column 'text' holds None; it must hold text"),
-        ("a.csv", b"label,text\nham\n", "a.csv:2: column 'text' holds None; it must hold text"),
+        ("a.csv", b"label,text\nham\n", "a.csv:2: the row has 1 fields, and the first line names 2; put a text with"),
+        ("a.csv", b"text,label\na,ham\nb,c,ham\n", "a.csv:3: the row has 3 fields, and the first line names 2"),
+        ("a.csv", b'text\na\n"never closed\nb\nc\n', "a.csv:5: unexpected end of data"),
+        ("a.csv", b"text,text\na,b\n", "a.csv:1: column 'text' is there 2 times; give each a name of its own"),
+        ("a.csv", b"body;kind\na;b\n", "name the right one as `text`; a .csv parts columns by commas, a .tsv by tabs"),
+        ("a.csv", b"text\na\0b\n", "is no UTF-8 text: byte 6 is 0x00, as in UTF-16 and in files of programs; save it"),
+        ("a.txt", "some text".encode("utf-16"), "for example with: iconv -f UTF-16 -t UTF-8"),
+        ("a.txt", "some text".encode("utf-16-le"), "byte 1 is 0x00, as in UTF-16"),
+        ("a.jsonl", b'{"text": NaN}\n', "a.jsonl:1: is no JSON (NaN is no value of it); a .jsonl holds one object"),
+        ("a.jsonl", b'{"text": "a \\ud83d"}\n', "a.jsonl:1: column 'text' holds half a character ('\\ud83d')"),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -90,6 +99,26 @@ def test_one_class_only(tmp_path: Path) -> None:
     path.write_text("text,label\na,ham\nb,ham\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"has one class only \(ham\); at least two are needed"):
         read_documents(path, config(path, label="label"))
+
+
+def test_an_empty_class(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\na,ham\n ,\nb, \n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"a.csv:4: column 'label' is empty; fill the class in or remove the row"):
+        read_documents(path, config(path, label="label"))
+
+
+def test_as_many_classes_as_texts(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "\n".join(f"text {i},mail-{i:02}" for i in range(20)), encoding="utf-8")
+    with pytest.raises(DataError, match=r"has 20 texts and as many classes, such as 'mail-00'; name a column whose"):
+        read_documents(path, config(path, label="label"))
+
+
+def test_quotes_of_a_tsv_are_part_of_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text('text\tlabel\nsay "hi" now\tham\nbye\tspam\n', encoding="utf-8")
+    assert read_documents(path, config(path, label="label")).texts == ('say "hi" now', "bye")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
