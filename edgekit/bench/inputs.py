@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgekit.data.split import empty_memory, is_memory
 from edgekit.errors import DataError, ModelError
 from edgekit.graph.feeds import generate_feeds
 from edgekit.specs import Array, Feeds, TensorSpec
@@ -114,4 +115,6 @@ def _from_data(spec: TensorSpec, data: Feeds, batch: int) -> Array:
         return array[: spec.shape[0]] if spec.rank else array
     if len(array) == 0:
         raise DataError(f"data for input {spec} has no samples; give at least one")
+    if is_memory(spec) and any(isinstance(d, int) and d != got for d, got in zip(spec.shape, array.shape, strict=True)):
+        array = empty_memory(spec, len(array))  # of a model that was pruned, and remembers less than the first
     return np.ascontiguousarray(np.resize(array, (batch, *array.shape[1:])))

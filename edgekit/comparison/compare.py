@@ -9,7 +9,7 @@ from typing import Any
 
 from edgekit.agreement import Remembering, agreement
 from edgekit.bench import BenchRequest, bench_models, compare_rows
-from edgekit.comparison.material import Material, is_streaming, load_material, metric_for
+from edgekit.comparison.material import Material, load_material, metric_for
 from edgekit.comparison.records import ComparedModel, CompareRequest, ModelComparison
 from edgekit.data.split import Split
 from edgekit.errors import ModelError
@@ -21,7 +21,7 @@ from edgekit.judge import bind_judge
 from edgekit.ort import Session
 from edgekit.pictures import Pictures, Subject, gather
 from edgekit.specs import Array
-from edgekit.streaming import state_drift
+from edgekit.streaming import is_streaming, state_drift
 from edgekit.tasks import Metric, MetricValue, find_metric
 from edgekit.tasks.classification import CALIBRATION_ERROR, TOP1
 from edgekit.tasks.language import LANGUAGE_MODELLING

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from edgekit.data.split import Split
 from edgekit.errors import DataError, unknown
 from edgekit.generate.files import split_for
 from edgekit.ort import Session
+from edgekit.streaming import as_stream, is_streaming
 from edgekit.tasks import TASKS, Metric, find_metric
 
 
@@ -59,21 +60,9 @@ def load_material(data: str, split: str, model: Path, session: Session) -> Mater
         raise DataError(unknown("split", split, found.splits))
     part = found.splits[split]
     if is_streaming(session):
-        return Material(found.task, _as_stream(part), found.classes, None)
+        return Material(found.task, as_stream(part), found.classes, None)
     part = add_latents(part, session.inputs) if task in source.tasks else part
     return Material(found.task, part, found.classes or _classes(said, session), found.of_pictures)
-
-
-def is_streaming(session: Session) -> bool:
-    """Whether it takes chunks and carries a state."""
-    return session.metadata.get("edgekit.part") == "streaming"
-
-
-def _as_stream(split: Split) -> Split:
-    """Whole series as one chunk; where they end before the last step, no label says what belongs to a chunk."""
-    first = next(iter(split.arrays))
-    ends = len(split.arrays) > 1
-    return replace(split, arrays={first: split.arrays[first]}, labels=None if ends else split.labels)
 
 
 def metric_for(material: Material, name: str | None) -> Metric | None:

@@ -116,7 +116,7 @@ class Split:
             return {wanted[0]: next(iter(self.arrays.values()))}
         lacking = [s for s in inputs if s.name not in self.arrays]
         if lacking and len(self.arrays) == len(wanted) - len(lacking) and all(map(is_memory, lacking)):
-            return {**self.arrays, **{s.name: _nothing(s, len(self)) for s in lacking}}
+            return {**self.arrays, **{s.name: empty_memory(s, len(self)) for s in lacking}}
         raise DataError(
             f"data {self.name!r} does not fit the model's inputs: the model wants {', '.join(wanted) or 'none'}; "
             f"the data has {', '.join(self.arrays) or 'none'}"
@@ -161,8 +161,8 @@ def is_memory(spec: TensorSpec) -> bool:
     return grows or (spec.name in _STATES and all(isinstance(d, int) for d in spec.shape[1:]))
 
 
-def _nothing(spec: TensorSpec, count: int) -> Array:
-    """An empty memory for so many samples."""
+def empty_memory(spec: TensorSpec, count: int) -> Array:
+    """An empty memory for so many samples: no keys of none, and a state of zeros."""
     return np.zeros((count, *(d if isinstance(d, int) else 0 for d in spec.shape[1:])), spec.dtype)
 
 

@@ -29,6 +29,11 @@ def as_many_as_positions(size: Mapping[str, Any]) -> Mapping[str, int]:
     return {"length": size["positions"]} if "positions" in size else {}
 
 
+def no_objection(size: Mapping[str, Any]) -> str:
+    """Every size has the part."""
+    return ""
+
+
 @dataclass(frozen=True)
 class Part:
     """A part of a model that is worth a file of its own.
@@ -38,12 +43,14 @@ class Part:
         inputs: (inputs of the data, keyword arguments of the size) -> inputs of the part.
         outputs: Names of the graph's outputs; a function of the size's keyword arguments where it sets their number.
         behind_task: Whether these come behind the outputs that the task names.
+        refuses: Keyword arguments of the size -> why a model of that size has no such part; "" where it has.
     """
 
     pick: Callable[[nn.Module], nn.Module]
     inputs: Callable[[Inputs, Mapping[str, Any]], Inputs]
     outputs: tuple[str, ...] | Callable[[Mapping[str, Any]], tuple[str, ...]]
     behind_task: bool = False
+    refuses: Callable[[Mapping[str, Any]], str] = no_objection
 
     def output_names(self, size: Mapping[str, Any]) -> tuple[str, ...]:
         """Names of the graph's outputs, at a size."""

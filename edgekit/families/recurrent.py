@@ -30,6 +30,10 @@ STATIC_KNOWS_NONE = (
     "ONNX Runtime has no static int8 kernel for recurrent layers, so that only the last matrix would change; "
     "use `quantize: weights` or `quantize: auto`"
 )
+BACKWARDS = (
+    "a bidirectional model cannot stream: it needs the end of a series before its beginning; train a size without "
+    "-bidirectional"
+)
 AWARE_KNOWS_NONE = (
     "ONNX Runtime has no static int8 kernel for recurrent layers, so there is nothing to train for; "
     "use `quantize: weights` or `quantize: auto`"
@@ -57,6 +61,7 @@ def recurrent_family(kind: str, summary: str, paper: str, refuses: Mapping[str, 
                 inputs=lambda inputs, size: streaming_inputs(inputs, size, states),
                 outputs=tuple(f"next_{name}" for name in states),
                 behind_task=True,
+                refuses=lambda size: BACKWARDS if size.get("bidirectional") else "",
             )
         },
         refuses={
@@ -151,10 +156,7 @@ def to_streaming(module: nn.Module) -> nn.Module:
     if network is not module:
         raise ExportError("numbers in the data's unit are no stream; export the model without --streaming")
     if any(layer.back is not None for layer in network.layers):
-        raise ExportError(
-            "a bidirectional model cannot stream: it needs the end of a series before its beginning; train a size "
-            "without -bidirectional"
-        )
+        raise ExportError(BACKWARDS)
     widths = [layer.width for layer in network.layers]
     if len(set(widths)) > 1:
         raise ExportError(

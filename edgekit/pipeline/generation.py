@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgekit import machine
+from edgekit.data.split import is_memory
 from edgekit.files import sha256_of
 from edgekit.pipeline.workspace import Workspace, versions
 from edgekit.recipe import BASE
@@ -16,7 +17,7 @@ _PROMPT = 32  # tokens
 
 
 def measure_writing(work: Workspace, names: Sequence[str]) -> dict[str, Any]:
-    """Name -> how fast the model writes and, behind the base, how many times as fast; {} for models without a cache."""
+    """Name -> how fast the model writes, how many times as fast as the base; {} for models that remember nothing."""
     if work.task.name != _TASK:
         return {}
     config = work.recipe.bench
@@ -26,7 +27,7 @@ def measure_writing(work: Workspace, names: Sequence[str]) -> dict[str, Any]:
         from edgekit.ort import Session
 
         base = Session(work.model(), threads=config.threads)
-        if not any(spec.name.startswith("past") for spec in base.inputs):
+        if not any(is_memory(spec) for spec in base.inputs):
             return {}
         others = {n: Session(work.model(n), threads=config.threads) for n in names if n != BASE}
         found = measure_generation(

@@ -50,7 +50,7 @@ def _feeds(work: Workspace, count: int) -> dict[str, Array]:
     from edgekit.ort import Session
 
     inputs = Session(work.model()).inputs
-    return dict(named_for(work.data.splits["test"].take(count), inputs).matched(inputs).arrays)
+    return dict(named_for(work.fed("test").take(count), inputs).matched(inputs).arrays)
 
 
 def rows_of(measured: dict[str, Any], name: str) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from edgekit.judge import judge_key
 from edgekit.pipeline.pictures import answers_file, write_answers
 from edgekit.pipeline.workspace import Workspace, versions
 from edgekit.recipe import BASE
+from edgekit.streaming import as_whole, state_drift
 from edgekit.tasks import METRICS, find_metric
 from edgekit.tasks.classification import accuracy_by_class
 from edgekit.tasks.metric import summarise
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from edgekit.ort import Session
 
 SPLITS = ("validation", "test")
+_MOST_SERIES = 256
 
 
 def evaluate_model(work: Workspace, name: str) -> dict[str, Any]:
@@ -36,12 +38,13 @@ def evaluate_model(work: Workspace, name: str) -> dict[str, Any]:
         from edgekit.ort import Session
 
         session = Session(model)
-        base = Session(work.model(BASE)) if work.task.drift and name != BASE else session
-        return {split: _judged(work, session, base, split, file, answers.get(split)) for split, file in files.items()}
+        base = Session(work.model(BASE)) if (work.task.drift or work.streams) and name != BASE else session
+        found = {split: _judged(work, session, base, split, file, answers.get(split)) for split, file in files.items()}
+        return _with_state_drift(work, found, base, session) if work.streams and base is not session else found
 
     inputs = [
         sha256_of(model),
-        sha256_of(work.model(BASE)) if work.task.drift else "",
+        sha256_of(work.model(BASE)) if work.task.drift or work.streams else "",
         work.fingerprint,
         work.metric.name,
         (*work.task.also, *work.task.decoded),
@@ -73,7 +76,7 @@ def _evaluate_link(work: Workspace, name: str, index: int, count: int) -> dict[s
     def make() -> dict[str, Any]:
         from edgekit.ort import Session
 
-        session, splits = Session(model), work.data.splits
+        session, splits = as_whole(Session(model), work.data.inputs), work.data.splits
         return {split: evaluate(session, splits[split], work.metric).as_dict() for split in SPLITS}
 
     judge = judge_key(work.source.name) if work.metric.needs_judge else ""
@@ -121,7 +124,9 @@ def _judged(
     metric, also = work.metric, [work.bound(name) for name in (*work.task.also, *decoded)]
     drifts = [find_metric(name) for name in (work.task.drift, *work.task.further_drift) if name]
     data = work.data.splits[split]
-    values = scores_of(session, data, [metric, *also], reference=base, drifts=drifts)
+    asked = as_whole(session, work.data.inputs)
+    first = asked if base is session else as_whole(base, work.data.inputs)
+    values = scores_of(asked, data, [metric, *also], reference=first, drifts=drifts)
     with replacing(file) as temporary:
         np.save(temporary, values[metric.name])
     if answers is not None:
@@ -131,6 +136,15 @@ def _judged(
     if work.task.by_class and data.labels is not None:
         found["by_class"] = accuracy_by_class(values[metric.name], data.labels, work.data.classes)
     if drifts:
-        first, *further = drifts
-        found["drift"] = {**told[first.name], "also": {m.name: told[m.name] for m in further}}
+        main, *further = drifts
+        found["drift"] = {**told[main.name], "also": {m.name: told[m.name] for m in further}}
     return found
+
+
+def _with_state_drift(work: Workspace, found: dict[str, Any], base: Session, session: Session) -> dict[str, Any]:
+    """With how far the state is from the base's, behind each step of the first test series; none of another size."""
+    if [str(s) for s in base.inputs] != [str(s) for s in session.inputs]:
+        return found
+    series, *ends = work.data.splits["test"].take(_MOST_SERIES).arrays.values()
+    drift = state_drift(base, session, series, *ends)
+    return {**found, "test": {**found["test"], "state_drift_db": drift.tolist()}}

@@ -102,7 +102,7 @@ def _robust(work: Workspace, steps: Steps) -> dict[str, Any] | None:
 
 def _pictures(work: Workspace, models: tuple[ModelResult, ...], best: ModelResult | None) -> dict[str, Any]:
     """What the pictures are drawn from, where the recipe wants any and the task has some."""
-    if not (work.recipe.report.pictures and has_pictures(work.task)):
+    if not (work.recipe.report.pictures and has_pictures(work.task)) or work.streams:
         return {}
     compared = compared_in_pictures(models, best)
     files = {m.name: work.model(m.name) for m in models}

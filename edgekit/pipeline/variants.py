@@ -88,13 +88,14 @@ def _apply(work: Workspace, name: str, config: StepConfig, model: Path, out: Pat
     method = TECHNIQUES[name_of(config)]
 
     def make() -> dict[str, Any]:
+        judged_on = work.fed("validation")
         step = OnnxStep(
             model=model,
             out=out,
-            calibration=work.data.splits["calibration"],
+            calibration=work.fed("calibration"),
             target=work.recipe.target,
             work=work.scratch,
-            evaluation=work.data.splits["validation"],
+            evaluation=None if work.metric.needs_labels and judged_on.labels is None else judged_on,
             metric=work.metric,
             threads=work.recipe.bench.threads,
         )

@@ -7,11 +7,12 @@ from functools import cached_property
 from pathlib import Path
 
 from edgekit import machine
-from edgekit.data import DataSet, DataSource, resolve_source
+from edgekit.data import DataSet, DataSource, Split, resolve_source
 from edgekit.judge import bind_judge
 from edgekit.pipeline.loaded import data_for, task_name
 from edgekit.recipe import BASE, Recipe
 from edgekit.steps import StepStore
+from edgekit.streaming import as_stream
 from edgekit.tasks import TASKS, Metric, Task, find_metric
 
 
@@ -46,6 +47,16 @@ class Workspace:
     def metric(self) -> Metric:
         """What decides."""
         return self.bound(self.task.metric)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the exported models take chunks and carry a state."""
+        return self.recipe.export.part == "streaming"
+
+    def fed(self, name: str) -> Split:
+        """One split as the exported models take it; whole series as one chunk, for models that stream."""
+        split = self.data.splits[name]
+        return as_stream(split) if self.streams else split
 
     def bound(self, name: str) -> Metric:
         """A metric that can be scored on this data."""

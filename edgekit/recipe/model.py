@@ -62,7 +62,11 @@ class ExportConfig(_Part):
     opset: Annotated[int | None, Field(description="opset of the default domain; 18 by default")] = None
     target_ort: Annotated[str | None, Field(description='oldest ONNX Runtime that must load it, such as "1.16"')] = None
     part: Annotated[
-        Literal["cache"] | None, Field(description="cache: a language model that takes and gives keys and values")
+        Literal["cache", "streaming"] | None,
+        Field(
+            description="cache: a language model that takes and gives keys and values; streaming: a recurrent one that "
+            "takes chunks, and its state"
+        ),
     ] = None
     max_length: Annotated[
         int | None,
@@ -236,12 +240,8 @@ class Recipe(_Part):
             raise ValueError("train: an ONNX file cannot be trained; name the torch model that it was made of")
         if self.model and self.model.onnx and self.robust:
             raise ValueError("robust: attacks need the torch model, and an ONNX file is loaded; leave it out")
-        family = self.model.family if self.model else self.family
-        if self.export.part and (not family or self.export.part not in FAMILIES[family].parts):
-            raise ValueError(
-                f"export: {self.subject} has no part {self.export.part!r}; leave it out (a language model of "
-                "Hugging Face is exported with its cache anyway)"
-            )
+        if self.export.part:
+            self._has_the_part(self.export.part)
         if self.export.trim_vocabulary and self.model is None:
             raise ValueError("export: a tokeniser that is learnt here is as small as `data.vocabulary` says; set that")
         mistakes = [
@@ -252,6 +252,20 @@ class Recipe(_Part):
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self
+
+    def _has_the_part(self, part: str) -> None:
+        """Refuse a part that the model has not, before anything is trained."""
+        family, size = (self.model.family, self.model.size) if self.model else (self.family, self.size)
+        if not family or part not in FAMILIES[family].parts:
+            raise ValueError(
+                f"export: {self.subject} has no part {part!r}; leave it out (a language model of Hugging Face is "
+                "exported with its cache anyway)"
+            )
+        refused = FAMILIES[family].parts[part].refuses(FAMILIES[family].sizes[size])
+        if refused:
+            raise ValueError(f"export: {refused}, or leave `part` out")
+        if self.robust:
+            raise ValueError(f"robust: attacks are on whole models, and `export` takes the part {part!r}; leave it out")
 
     def _senseless(self, steps: Sequence[StepConfig]) -> Iterator[tuple[int, str]]:
         """Steps of a variant that the family refuses, that need another model, or that stand in the wrong place."""

@@ -14,8 +14,9 @@ from edgekit.report.figures import human_bytes, percent_or_value
 def further_lines(report: Mapping[str, Any]) -> list[str]:
     """One line for the baseline, one for each model that has more to tell, one for each step that changed nothing."""
     also = (line for model in report["models"] for line in _also(model))
+    states = (line for model in report["models"] for line in _state(model))
     writing = (line for model in report["models"] for line in _writing(model))
-    return [*base_lines(report), *also, *writing, *(f"- {r}" for r in why_unchanged(report))]
+    return [*base_lines(report), *also, *states, *writing, *(f"- {r}" for r in why_unchanged(report))]
 
 
 def base_lines(report: Mapping[str, Any]) -> list[str]:
@@ -56,6 +57,16 @@ def _also(model: Mapping[str, Any]) -> Iterator[str]:
         yield f"- {model['name']}: {said}"
 
 
+def _state(model: Mapping[str, Any]) -> Iterator[str]:
+    """How far the state of a model that streams is from the base's, as a series goes on."""
+    drift = model["metric"]["test"].get("state_drift_db")
+    if not drift:
+        return
+    steps = dict.fromkeys((0, len(drift) // 2, len(drift) - 1))
+    told = ", ".join(f"{drift[step]:.1f} dB behind step {step + 1}" for step in steps)
+    yield f"- {model['name']}: signal to error of the state {told}; worst {min(drift):.1f} dB"
+
+
 def _cuts(report: Mapping[str, Any]) -> Iterator[str]:
     """What of the base was left out behind its export."""
     words, length = (report["export"].get(key) for key in ("vocabulary", "max_length"))
@@ -84,7 +95,11 @@ def _writing(model: Mapping[str, Any]) -> Iterator[str]:
     line = (
         f"- {model['name']} writes {found['tokens_per_second']:.1f} tokens/s{gain}, the first after "
         f"{found['first_token_ms']:.1f} ms (prompt of {found['prompt_tokens']} tokens, {found['tokens']} written, "
-        f"median of {found['runs']}); it remembers {human_bytes(found['cache_bytes_per_token'])} a token"
+        f"median of {found['runs']}); "
     )
+    if not found["cache_bytes_per_token"]:
+        yield line + f"its state takes {human_bytes(found['cache_bytes'])}, whatever it has read"
+        return
+    line += f"it remembers {human_bytes(found['cache_bytes_per_token'])} a token"
     longest = found["longest_cache_bytes"]
     yield line + (f", {human_bytes(longest)} at its longest of {found['longest']:,}" if longest else "")

@@ -68,3 +68,12 @@ def test_data_that_does_not_fit_is_refused() -> None:
         BenchInputs(data={"x": np.ones(3)}).feeds([X], 1)
     with pytest.raises(DataError, match="has no samples"):
         BenchInputs(data={"x": np.ones((0, 5, 8))}).feeds([X], 1)
+
+
+def test_a_pruned_model_begins_with_an_empty_memory_of_its_own_size() -> None:
+    data = {"series": np.ones((1, 5, 2), np.float32), "hidden": np.zeros((1, 1, 16), np.float32)}
+    series = TensorSpec("series", "float32", ("batch", "time", 2))
+    thin = TensorSpec("hidden", "float32", ("batch", 1, 8))
+    feeds = BenchInputs(data=data).feeds((series, thin), 2)
+    assert {name: array.shape for name, array in feeds.items()} == {"series": (2, 5, 2), "hidden": (2, 1, 8)}
+    assert not feeds["hidden"].any()

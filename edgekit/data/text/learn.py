@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekit.data.text.tokenizer import END, TextTokenizer, tokenizers_library
 from edgekit.errors import DataError
+
+# Pairs are counted anew in the whole of a word, which takes hours for one of millions of letters; no language has it.
+_LONG_WORD = re.compile(r"\S{10000}(?=\S)")
 
 
 def train_tokenizer(kind: str, texts: Sequence[str], vocabulary: int, *, more: Sequence[str] = ()) -> TextTokenizer:
@@ -70,7 +74,7 @@ def _bpe(library: Any, texts: Sequence[str], vocabulary: int) -> Any:
     trainer = library.trainers.BpeTrainer(
         vocab_size=vocabulary, special_tokens=[END], initial_alphabet=alphabet, show_progress=False
     )
-    made.train_from_iterator(texts, trainer)
+    made.train_from_iterator((_LONG_WORD.sub(r"\g<0> ", text) for text in texts), trainer)
     return made
 
 

@@ -148,7 +148,7 @@ def test_other_files_and_names(tmp_path: Path, suffix: str) -> None:
         ("from,target\na,b\n", r"pairs\.csv:2: unknown column 'source'.*; name the right one as `source`"),
         ("source,target\na,b\nc,\n", r"pairs\.csv:3: column 'target' is empty; remove the pair or fill it in"),
         ("source,target\n  ,b\n", r"pairs\.csv:2: column 'source' is empty"),
-        ("source,target\nc\n", r"pairs\.csv:2: column 'target' holds None; it must hold text"),
+        ("source,target\nc\n", r"pairs\.csv:2: the row has 1 fields, and the first line names 2"),
         ("source,target\n", r"pairs\.csv holds no text"),
         ("", r"pairs\.csv holds no text"),
         ("source,target\na,b\n", r"holds 1 different texts; at least 20 are needed"),

@@ -104,3 +104,9 @@ def test_the_same_texts_give_the_same_pieces() -> None:
     content = json.loads(train_tokenizer("wordpiece", TEXTS, 120).content)
     assert [token["content"] for token in content["added_tokens"]] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     assert len(content["model"]["vocab"]) <= 120
+
+
+def test_a_word_of_millions_of_letters_takes_seconds() -> None:
+    known = train_tokenizer("bpe", ["y" * 1_000_000, "hello there"], 300)
+    assert len(known.encode(["y" * 20_000])[0]) <= 8
+    assert known.decode([int(i) for i in known.encode(["y" * 20_000])[0]]) == "y" * 20_000
