@@ -208,27 +208,62 @@ def _run(
 
 
 def fold_static_shapes(model: onnx.ModelProto) -> bool:
-    """Replace Shape and Size of values whose dimensions are all known by constants; the main graph only."""
+    """Replace sizes that are known by constants, the main graph only.
+
+    Shape and Size of values whose dimensions are all known, and what Gather and Slice take of the shape of a value
+    whose dimensions are known in part: exporters write a dynamic batch so that every other size is computed too.
+
+    Returns:
+        Whether anything was replaced.
+    """
     from edgekit.graph.shapes import infer_shapes
 
-    wanted = [n for n in model.graph.node if n.op_type in ("Shape", "Size") and n.domain in ("", "ai.onnx")]
-    if not wanted:
+    if not any(n.op_type in ("Shape", "Size") and n.domain in ("", "ai.onnx") for n in model.graph.node):
         return False
+    known, outputs = fixed_initializers(model.graph), {o.name for o in model.graph.output}
+    sizes: dict[str, Array] = {}
+    made: dict[str, Array] = {}
     shapes = infer_shapes(model, cheap=True)
-    outputs = {o.name for o in model.graph.output}
-    made = {}
-    for node in wanted:
-        dims = shapes.get(node.input[0])
-        if dims is not None and all(isinstance(d, int) for d in dims) and node.output[0] not in outputs:
-            made[node.output[0]] = _shape_result(node, [int(d) for d in dims])
+    for node in model.graph.node:
+        found = _sizes_made(node, shapes, sizes, known)
+        if found is None:
+            continue
+        sizes[node.output[0]] = found
+        if (found >= 0).all() and node.output[0] not in outputs:
+            made[node.output[0]] = found
     for name, value in made.items():
         model.graph.initializer.append(numpy_helper.from_array(value, name))
     drop_producers(model.graph, set(made))
     return bool(made)
 
 
-def _shape_result(node: onnx.NodeProto, dims: list[int]) -> Array:
-    if node.op_type == "Size":
-        return np.array(math.prod(dims), np.int64)
-    start, end = attribute(node, "start", 0), attribute(node, "end")
-    return np.array(dims[start:end], np.int64)
+def _sizes_made(
+    node: onnx.NodeProto,
+    shapes: Mapping[str, tuple[int | str, ...]],
+    sizes: Mapping[str, Array],
+    known: Mapping[str, onnx.TensorProto],
+) -> Array | None:
+    """The sizes that a node gives, int64, with -1 for a dynamic one; None where it gives none."""
+    if node.domain not in ("", "ai.onnx") or not node.input:
+        return None
+    if node.op_type in ("Shape", "Size") and node.input[0] in shapes:
+        dims = np.array([d if isinstance(d, int) else -1 for d in shapes[node.input[0]]], np.int64)
+        if node.op_type == "Size":
+            return np.array(-1 if (dims < 0).any() else math.prod(dims.tolist()), np.int64)
+        return dims[attribute(node, "start", 0) : attribute(node, "end")]
+    if node.op_type not in ("Gather", "Slice") or node.input[0] not in sizes:
+        return None
+    if not all(not name or name in known for name in node.input[1:]) or len(node.input) < 2:
+        return None
+    return _taken(node, sizes[node.input[0]], [numpy_helper.to_array(known[n]) for n in node.input[1:] if n])
+
+
+def _taken(node: onnx.NodeProto, sizes: Array, read: list[Array]) -> Array | None:
+    """What Gather or Slice takes of a list of sizes; None where that is nothing plain."""
+    if node.op_type == "Gather":
+        return np.asarray(sizes[read[0]]) if sizes.ndim == 1 and (np.abs(read[0] + 0.5) < sizes.size).all() else None
+    if len(read) != len(node.input) - 1 or any(r.size != 1 for r in read) or sizes.ndim != 1:
+        return None
+    start, end, *rest = (int(r.ravel()[0]) for r in read)
+    step = rest[1] if len(rest) > 1 else 1
+    return sizes[slice(start, end, step)] if step > 0 else None

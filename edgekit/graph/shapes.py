@@ -22,15 +22,17 @@ def infer_shapes(model: onnx.ModelProto, feeds: Feeds | None = None, *, cheap: b
         model: Any model; it is not changed.
         feeds: One sample; with it, what the other ways miss is read off one real run (then a dimension that is dynamic
             has the sample's size).
-        cheap: Only ONNX's own inference.
+        cheap: Only ONNX's own inference, with shapes of which it finds but a part.
 
     Returns:
         One entry a dimension: an int, or a str for a symbolic one ("" if it has no name).
     """
     light = without_weights(model)
+    if cheap:
+        return _by_onnx(light)
     found = _complete(_by_onnx(light))
     wanted = {o for n in model.graph.node for o in n.output if o}
-    if not cheap and not wanted <= set(found):
+    if not wanted <= set(found):
         found = {**_complete(_by_onnxruntime(light)), **found}
     if feeds is not None and not wanted <= set(found):
         found = {**_by_running(model, feeds, wanted - set(found)), **found}

@@ -235,3 +235,38 @@ def test_the_model_itself_is_never_changed():
     before = model.SerializeToString()
     normalise(model)
     assert model.SerializeToString() == before
+
+
+@pytest.mark.parametrize("opset", [9, 18])
+def test_sizes_that_are_known_beside_a_dynamic_batch_are_constants(opset):
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "one"], ["channels"]),
+        helper.make_node("Gather", ["shape", "zero"], ["batch"]),
+        helper.make_node("Div", ["channels", "two"], ["half"]),
+        helper.make_node("Concat", ["batch", "half", "minus"], ["wanted"], axis=0),
+        helper.make_node("Reshape", ["x", "wanted"], ["y"]),
+    ]
+    weights = {"zero": np.array([0]), "one": np.array([1]), "two": np.array([2]), "minus": np.array([-1])}
+    model = build(nodes, {"x": ["batch", 6, 4]}, {"y": ["batch", 3, 8]}, weights, opset=opset)
+    result = normalise(model)
+    assert ops(result.graph) == ["Shape", "Gather", "Concat", "Reshape"]
+    for batch in (1, 3):
+        feeds = {"x": floats(batch, 6, 4)}
+        np.testing.assert_array_equal(run(model, feeds)[0], run(result, feeds)[0])
+
+
+def test_slices_of_a_shape_are_constants_where_their_sizes_are_known():
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Slice", ["shape", "one", "most"], ["inner"]),
+        helper.make_node("Slice", ["shape", "zero", "one"], ["batch"]),
+        helper.make_node("Concat", ["inner", "batch"], ["wanted"], axis=0),
+        helper.make_node("Reshape", ["x", "wanted"], ["y"]),
+    ]
+    weights = {"zero": np.array([0]), "one": np.array([1]), "most": np.array([1 << 62])}
+    model = build(nodes, {"x": ["batch", 6, 4]}, {"y": None}, weights, opset=18)
+    result = normalise(model)
+    assert ops(result.graph) == ["Shape", "Slice", "Concat", "Reshape"]
+    feeds = {"x": floats(3, 6, 4)}
+    np.testing.assert_array_equal(run(model, feeds)[0], run(result, feeds)[0])

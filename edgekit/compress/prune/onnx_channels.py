@@ -110,7 +110,8 @@ def prunable_model(model: onnx.ModelProto, name: str, *, unfolded: bool = False)
     """
     found = run_passes(model, [p for p in PASSES if p is not fold_affine]) if unfolded else normalise(model)
     if reason := out_of_reach(found):
-        raise CompressError(f"{name} cannot be pruned: {reason}; prune the float model before it is quantised")
+        way = "prune the float model before it is" if "quantised already" in reason else "take them out of its inputs"
+        raise CompressError(f"{name} cannot be pruned: {reason}; {way}")
     return found
 
 

@@ -149,3 +149,13 @@ def test_the_result_can_be_quantised(model: Path) -> None:
     config = TECHNIQUES["quantize: static"].config()
     step = OnnxStep(model.with_name("out.onnx"), model.with_name("int8.onnx"), images(16))
     assert TECHNIQUES["quantize: static"].apply(config, step).changed
+
+
+def test_weights_that_callers_may_override(model: Path) -> None:
+    open_to_callers = read_model(model)
+    weight = open_to_callers.graph.initializer[0]
+    declared = onnx.helper.make_tensor_value_info(weight.name, weight.data_type, list(weight.dims))
+    open_to_callers.graph.input.append(declared)
+    onnx.save(open_to_callers, model)
+    with pytest.raises(CompressError, match=r"callers may override \(weight0\); take them out of its inputs"):
+        pruned(model, ratio=0.5)

@@ -24,7 +24,7 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class Order:
-    """The channels of a group from the least important on.
+    """The channels of a group that may go, from the least important on.
 
     Attributes:
         units: Root labels, int64 (n,).
@@ -33,6 +33,22 @@ class Order:
 
     units: Array
     damage: Array
+
+
+def guarded(channels: Channels, group: Group, order: Order) -> Order:
+    """The order without the most important channel of each part that is split off or joined: no part may be emptied."""
+    rank = {unit: i for i, unit in enumerate(order.units.tolist())}
+    stays = set[int]()
+    for labels in channels.tracing.parts:
+        roots = np.unique(channels.solution.root[labels]).tolist()
+        inside = [r for r in roots if r in rank]
+        free = roots[0] in rank and len(inside) < len(group) and not channels.solution.blocked(labels).any()
+        if free and stays.isdisjoint(inside):
+            stays.add(max(inside, key=lambda unit: rank[unit]))
+    if not stays:
+        return order
+    left = [i for i, unit in enumerate(order.units.tolist()) if unit not in stays]
+    return Order(order.units[left], np.concatenate([[0.0], np.cumsum(np.diff(order.damage)[left])]))
 
 
 def order_by_weights(channels: Channels, group: Group, exponent: int) -> Order:

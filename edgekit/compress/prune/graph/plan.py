@@ -22,6 +22,7 @@ from edgekit.compress.prune.graph.ends import End, end_of
 from edgekit.compress.prune.graph.groups import Channels, Group, Kept, find_channels
 from edgekit.compress.prune.graph.order import (
     Order,
+    guarded,
     order_by_energy,
     order_by_reconstruction,
     order_by_scale,
@@ -162,13 +163,13 @@ def prepare_plan(model: onnx.ModelProto, wish: Wish, split: Split | None) -> Pla
         raise CompressError(f"no channels can be removed: {_why_nothing(kept)}")
     ends = [[end_of(model, channels.tracing.constants, c) for c in g.ends] for g in groups]
     moments = _observed(model, ends, wish, split)
-    orders = tuple(_order(channels, *each, wish) for each in zip(groups, ends, moments, strict=True))
+    first = (_order(channels, *each, wish) for each in zip(groups, ends, moments, strict=True))
+    orders = tuple(guarded(channels, group, order) for group, order in zip(groups, first, strict=True))
     cost = cost_of(channels, groups, feeds)
     plan = Plan(channels, groups, kept, orders, (), cost, feeds)
     damages = _damages(plan, ends, moments, wish, split)
     choices = tuple(
-        Choice(g.name, allowed_counts(len(g), g.width, g.step(wish.round_to)), d, g.width, len(g))
-        for g, d in zip(groups, damages, strict=True)
+        Choice(g.name, c, d, g.width, len(g)) for g, c, d in zip(groups, _counts(plan, wish), damages, strict=True)
     )
     return replace(plan, choices=choices)
 
@@ -207,23 +208,29 @@ def apply_plan(plan: Plan, counts: Array, wish: Wish, split: Split | None) -> Pr
     )
 
 
+def _counts(plan: Plan, wish: Wish) -> list[Array]:
+    """How many channels of each group may go."""
+    found = [allowed_counts(len(g), g.width, g.step(wish.round_to)) for g in plan.groups]
+    return [c[c <= len(o.units)] for c, o in zip(found, plan.orders, strict=True)]
+
+
 def _proven(channels: Channels, feeds: Feeds) -> tuple[tuple[Group, ...], tuple[Kept, ...]]:
     """The groups whose removal does exactly what silencing them does; each alone where all together do not."""
     groups = [g for g in channels.groups if len(g) > 1]
     lonely = [Kept(g.name, g.width, "it is the only one") for g in channels.groups if len(g) < 2]
-    if not groups or not prove_removal(channels, np.concatenate([_every_other(g) for g in groups]), feeds):
+    if not groups or not prove_removal(channels, np.concatenate([_every_other(channels, g) for g in groups]), feeds):
         return tuple(groups), (*channels.kept, *lonely)
     good, kept = list[Group](), [*channels.kept, *lonely]
     for group in groups:
-        if reason := prove_removal(channels, _every_other(group), feeds):
+        if reason := prove_removal(channels, _every_other(channels, group), feeds):
             kept.append(Kept(group.name, len(group) * group.width, reason))
         else:
             good.append(group)
     return tuple(good), tuple(kept)
 
 
-def _every_other(group: Group) -> Array:
-    return group.units[::2]
+def _every_other(channels: Channels, group: Group) -> Array:
+    return guarded(channels, group, Order(group.units, np.zeros(len(group) + 1))).units[::2]
 
 
 def _observed(
@@ -256,7 +263,7 @@ def _damages(
     plan: Plan, ends: list[list[End]], moments: list[list[Moments | None]], wish: Wish, split: Split | None
 ) -> list[Array]:
     """What is lost at every allowed count, one array a group."""
-    counts = [allowed_counts(len(g), g.width, g.step(wish.round_to)) for g in plan.groups]
+    counts = _counts(plan, wish)
     if wish.allocation != "sensitivity" or split is None:
         # sizes of weights say how channels of a group compare, not groups: on average each position counts alike
         scale = [len(g) * g.width if wish.importance in ("l1", "l2", "bn-scale") else 1 for g in plan.groups]

@@ -12,6 +12,7 @@ from edgekit.data.split import Split
 from edgekit.errors import CompressError, EdgekitError
 from edgekit.graph.clean import remove_dead
 from edgekit.graph.feeds import generate_feeds, guessed_shapes
+from edgekit.graph.vocabulary import vocabularies
 from edgekit.progress import track
 from edgekit.specs import Array, Feeds
 
@@ -76,10 +77,10 @@ def sample_feeds(model: onnx.ModelProto, split: Split | None) -> Feeds:
     specs = input_specs(model)
     if split is not None:
         return next(iter(first_samples(split, 1, specs).batches(specs, 1))).feeds
-    session, reason = open_session(model), ""
+    session, reason, known = open_session(model), "", vocabularies(model)
     for shapes in guessed_shapes(specs):
         try:
-            feeds = generate_feeds(specs, shapes=shapes)
+            feeds = generate_feeds(specs, shapes=shapes, vocabularies=known)
             session.run(feeds)
         except (EdgekitError, TypeError) as error:
             reason = str(error)

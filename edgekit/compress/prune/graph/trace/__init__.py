@@ -10,7 +10,8 @@ layer, so that concatenation, splitting and flattening need no special case.
 
 from edgekit.compress.prune.graph.trace.partition import Partition, Solution
 from edgekit.compress.prune.graph.trace.records import Contraction, CountFix, EntryFix, WeightUse
-from edgekit.compress.prune.graph.trace.walk import Tracing, trace_channels
+from edgekit.compress.prune.graph.trace.tracing import Tracing
+from edgekit.compress.prune.graph.trace.walk import trace_channels
 
 __all__ = [
     "Contraction",

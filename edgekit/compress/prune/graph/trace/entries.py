@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
-
 import onnx
 
+from edgekit.compress.prune.graph.trace.records import Entries, Entry
+from edgekit.compress.prune.graph.trace.tracing import Tracing
 from edgekit.graph.scopes import attribute
 from edgekit.specs import Array
 
-if TYPE_CHECKING:
-    from edgekit.compress.prune.graph.trace.walk import Tracing
-
 _MOST = 64
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One element.
-
-    Attributes:
-        value: Where it is constant; None where it is the size of an axis at run time.
-        labels: Of the axis whose size it is; None where nothing can be removed from that.
-        node: Where the constant is read, so that it can be rewritten there.
-        input: Which input of that node.
-        index: Which element of that input.
-    """
-
-    value: int | None
-    labels: Array | None = None
-    node: int = -1
-    input: int = -1
-    index: int = 0
-
-
-Entries: TypeAlias = tuple[Entry, ...]
 
 _PASSING = ("Cast", "Squeeze", "Unsqueeze")
 # Which inputs of which operators are followed; anywhere else the sizes that a vector tells must not change.

@@ -12,6 +12,45 @@ Axes: TypeAlias = tuple[Labels, ...]
 
 
 @dataclass(frozen=True)
+class Entry:
+    """One element.
+
+    Attributes:
+        value: Where it is constant; None where it is the size of an axis at run time.
+        labels: Of the axis whose size it is; None where nothing can be removed from that.
+        node: Where the constant is read, so that it can be rewritten there.
+        input: Which input of that node.
+        index: Which element of that input.
+    """
+
+    value: int | None
+    labels: Array | None = None
+    node: int = -1
+    input: int = -1
+    index: int = 0
+
+
+Entries: TypeAlias = tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Reshape, Transpose, Reshape that exchange the last axes of a value, its first axes merged meanwhile.
+
+    Attributes:
+        merge: Index of the first Reshape.
+        split: Index of the second.
+        merged: How many axes are one in between.
+        order: Of the axes of the value before, as the second Reshape leaves them.
+    """
+
+    merge: int
+    split: int
+    merged: int
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class WeightUse:
     """One node reading one initializer.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgekit.compress.prune.graph.trace.rules import elementwise, moves, norms, products, recurrent, reshape, spatial
-from edgekit.compress.prune.graph.trace.walk import Tracing
+from edgekit.compress.prune.graph.trace.tracing import Tracing
 
 Rule = Callable[[Tracing, int], None]
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from edgekit.compress.prune.graph.trace.records import CountFix, EntryFix, Labels
-from edgekit.compress.prune.graph.trace.walk import Tracing
+from edgekit.compress.prune.graph.trace.tracing import Tracing
 from edgekit.graph.scopes import attribute
 from edgekit.specs import Array
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgekit.compress.prune.graph.trace.records import Axes, Contraction, CountFix, Labels
 from edgekit.compress.prune.graph.trace.rules.elementwise import meet, meet_sized
-from edgekit.compress.prune.graph.trace.walk import Tracing
+from edgekit.compress.prune.graph.trace.tracing import Tracing
 from edgekit.graph.scopes import attribute
 from edgekit.specs import Array
 
@@ -56,7 +56,10 @@ def _read_constant(tracing: Tracing, index: int) -> tuple[Axes, Axes, Axes | Non
     """What a convolution reads; None where its weight or bias is computed, which the walk is told."""
     x, weight, bias = tracing.read(index, 0), tracing.read(index, 1), tracing.read(index, 2)
     constant = tracing.model.graph.node[index].input[1] in tracing.constants and _is_constant(tracing, index, 2)
-    if x is None or weight is None or not constant:
+    if x is None:
+        tracing.opaque(index, "reads a value of unknown shape")
+        return None
+    if weight is None or not constant:
         tracing.opaque(index, "has a weight that is computed")
         return None
     return x, weight, bias
@@ -67,7 +70,10 @@ def gemm(tracing: Tracing, index: int) -> None:
     node = tracing.model.graph.node[index]
     a, b, c = tracing.read(index, 0), tracing.read(index, 1), tracing.read(index, 2)
     constant = node.input[1] in tracing.constants and _is_constant(tracing, index, 2)
-    if a is None or b is None or not constant or attribute(node, "transA", 0):
+    if a is None:
+        tracing.opaque(index, "reads a value of unknown shape")
+        return
+    if b is None or not constant or attribute(node, "transA", 0):
         tracing.opaque(index, "has a weight that is computed or an input that is transposed")
         return
     inner = 1 if attribute(node, "transB", 0) else 0

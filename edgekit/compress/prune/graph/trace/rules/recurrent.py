@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgekit.compress.prune.graph.trace.records import Contraction, CountFix
-from edgekit.compress.prune.graph.trace.walk import Tracing
+from edgekit.compress.prune.graph.trace.tracing import Tracing
 from edgekit.graph.scopes import attribute
 from edgekit.specs import Array
 

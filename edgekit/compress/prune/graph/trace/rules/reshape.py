@@ -8,10 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgekit.compress.prune.graph.trace.entries import Entries, Entry, entries_at
-from edgekit.compress.prune.graph.trace.records import EntryFix, Labels
-from edgekit.compress.prune.graph.trace.walk import Tracing
-from edgekit.graph.scopes import attribute
+from edgekit.compress.prune.graph.trace.entries import entries_at
+from edgekit.compress.prune.graph.trace.records import Axes, Entries, Entry, EntryFix, Labels, Turn
+from edgekit.compress.prune.graph.trace.rules.lookahead import (
+    is_picked_apart,
+    is_shuffle,
+    turn_behind,
+    turned_axes,
+)
+from edgekit.compress.prune.graph.trace.tracing import Tracing
 from edgekit.specs import Array
 
 _MOST_POSITIONS = 1 << 24
@@ -51,14 +56,45 @@ def segments(before: tuple[int, ...], after: tuple[int, ...]) -> Iterator[Segmen
 def reshape(tracing: Tracing, index: int) -> None:
     """The new shape is a constant, or put together from constants and sizes."""
     node = tracing.model.graph.node[index]
+    if index in tracing.turns:
+        _end_turn(tracing, tracing.turns[index])
+        return
     x, entries = tracing.read(index, 0), entries_at(tracing, index, 1)
     shapes = [tracing.shapes.concrete.get(name) for name in (node.input[0], node.output[0])]
     if x is None or entries is None or None in shapes or len(shapes[1] or ()) != len(entries):
         tracing.opaque(index, "gives it a shape that is computed")
         return
+    turn = turn_behind(tracing, index)
+    if turn is not None and entries[0].value == -1 and any(_is_dynamic(tracing, index, a) for a in range(turn.merged)):
+        _begin_turn(tracing, turn, x, entries)
+        return
     labels = _reshaped(tracing, index, x)
     given = tuple(_entry_holds(tracing, index, found, e) for found, e in zip(labels, entries, strict=True))
     tracing.give(node.output[0], given)
+
+
+def _begin_turn(tracing: Tracing, turn: Turn, x: Axes, entries: Entries) -> None:
+    """Nothing is labelled until the axes part again; the other sizes that are written down may follow."""
+    kept = [_entry_holds(tracing, turn.merge, x[turn.merged - 1 + i], e) for i, e in enumerate(entries) if i]
+    tracing.turns[turn.split] = (turn, (*x[: turn.merged], *kept))
+    output = tracing.model.graph.node[turn.merge].output[0]
+    tracing.give(output, tracing.unlabelled(output))
+
+
+def _end_turn(tracing: Tracing, begun: tuple[Turn, Axes]) -> None:
+    turn, before = begun
+    node = tracing.model.graph.node[turn.split]
+    labels, entries = turned_axes(turn, before), entries_at(tracing, turn.split, 1)
+    if entries is None or len(entries) != len(labels):
+        tracing.block(labels, node, "gives it a shape that is computed")
+        tracing.give(node.output[0], tracing.unlabelled(node.output[0]))
+        return
+    given = tuple(_entry_holds(tracing, turn.split, found, e) for found, e in zip(labels, entries, strict=True))
+    tracing.give(node.output[0], given)
+
+
+def _is_dynamic(tracing: Tracing, index: int, axis: int) -> bool:
+    return tracing.shapes.fixed[tracing.model.graph.node[index].input[0]][axis] is None
 
 
 def flatten(tracing: Tracing, index: int) -> None:
@@ -72,7 +108,7 @@ def flatten(tracing: Tracing, index: int) -> None:
 
 
 def expand(tracing: Tracing, index: int) -> None:
-    """Axes of size 1 are repeated; the others keep their labels."""
+    """Axes of size 1 are repeated, as often as is asked for where nothing is labelled; the others keep their labels."""
     node = tracing.model.graph.node[index]
     x, entries, rank = tracing.read(index, 0), entries_at(tracing, index, 1), tracing.rank(node.output[0])
     if x is None or entries is None or rank is None:
@@ -80,11 +116,29 @@ def expand(tracing: Tracing, index: int) -> None:
         return
     padded: tuple[Labels, ...] = ((None,) * (rank - len(x)) + x)[:rank]
     wished: list[Entry] = [Entry(1)] * (rank - len(entries)) + list(entries)
+    dims = tracing.shapes.fixed.get(node.input[0], (None,) * len(x))
+    if set(dims) <= {1}:
+        tracing.give(node.output[0], tuple(_new_axis(tracing, e) for e in wished))
+        return
     axes = (
         labels if e.value == 1 else _entry_holds(tracing, index, labels, e)
         for labels, e in zip(padded, wished, strict=True)
     )
     tracing.give(node.output[0], tuple(axes))
+
+
+def tile(tracing: Tracing, index: int) -> None:
+    """A channel that is repeated is one channel."""
+    node = tracing.model.graph.node[index]
+    x, repeats = tracing.read(index, 0), entries_at(tracing, index, 1)
+    if x is None or repeats is None or len(repeats) != len(x):
+        tracing.opaque(index, "repeats it as often as is computed")
+        return
+    computed = [labels for labels, e in zip(x, repeats, strict=True) if e.value is None]
+    tracing.block(computed, node, "repeats it as often as is computed")
+    tracing.block((e.labels for e in repeats), node, "repeats by its size")
+    times = [(labels, e.value) for labels, e in zip(x, repeats, strict=True)]
+    tracing.give(node.output[0], tuple(None if a is None or not n else np.tile(a, n) for a, n in times))
 
 
 def constant_of_shape(tracing: Tracing, index: int) -> None:
@@ -132,14 +186,39 @@ def _reshaped(tracing: Tracing, index: int, axes: tuple[Labels, ...]) -> list[La
             continue
         dynamic = any(fixed[0][a] is None for a in part.before) or any(fixed[1][a] is None for a in part.after)
         total = math.prod(before[a] for a in part.before)
+        if dynamic and _led(tracing, part, fixed, axes, found):
+            continue
         if dynamic or total > _MOST_POSITIONS or total != math.prod(after[a] for a in part.after):
             tracing.block((axes[a] for a in labelled), node, "mixes it with an axis of unknown size")
             continue
         tracing.block((axes[a] for a in labelled[1:]), node, "merges it with another axis")
         flat = _spread(axes[labelled[0]], [before[a] for a in part.before], part.before.index(labelled[0]))
-        axis, labels = _gathered(tracing, index, flat, [after[a] for a in part.after])
-        found[part.after[axis]] = labels
+        axis, labels = _gathered(tracing, index, flat, part.after)
+        found[axis] = labels
     return found
+
+
+def _led(
+    tracing: Tracing, part: Segment, fixed: tuple[tuple[int | None, ...], ...], axes: Axes, found: list[Labels]
+) -> bool:
+    """Label the first of several axes after the first of those before, whatever the sizes of the dynamic ones behind.
+
+    Groups of channels are made so for a normalisation of each.
+    """
+    first = next((a for a in part.before if fixed[0][a] != 1), -1)
+    leads = next((a for a in part.after if fixed[1][a] != 1), -1)
+    labels = axes[first]
+    before, after = fixed[0][first] or 0, fixed[1][leads] or 0
+    alone = all(axes[a] is None for a in part.before if a != first)
+    if labels is None or not alone or not before or not after or max(before, after) % min(before, after):
+        return False
+    if after < before:
+        grouped = labels.reshape(after, -1)
+        tracing.partition.unify(grouped, grouped[:, :1])
+        found[leads] = np.ascontiguousarray(grouped[:, 0])
+    else:
+        found[leads] = np.repeat(labels, after // before)
+    return True
 
 
 def _spread(labels: Labels, dims: list[int], axis: int) -> Array:
@@ -149,33 +228,28 @@ def _spread(labels: Labels, dims: list[int], axis: int) -> Array:
     return np.broadcast_to(np.asarray(labels).reshape(shape), dims).ravel()
 
 
-def _gathered(tracing: Tracing, index: int, flat: Array, dims: list[int]) -> tuple[int, Labels]:
+def _gathered(tracing: Tracing, index: int, flat: Array, after: tuple[int, ...]) -> tuple[int, Labels]:
     """The axis that labels run along, with its labels; what lies across becomes one channel."""
+    output = tracing.model.graph.node[index].output[0]
+    dims = [tracing.shapes.concrete[output][a] for a in after]
     grid = flat.reshape(dims)
-    long = [a for a, d in enumerate(dims) if d > 1]
+    long = [i for i, d in enumerate(dims) if d > 1]
     if not long:
-        return 0, None
-    across = {a: np.moveaxis(grid, a, 0).reshape(dims[a], -1) for a in long}
-    axis = next((a for a in long if (across[a] == across[a][:, :1]).all()), None)
+        return after[0], None
+    across = {i: np.moveaxis(grid, i, 0).reshape(dims[i], -1) for i in long}
+    axis = next((i for i in long if (across[i] == across[i][:, :1]).all()), None)
     if axis is None:
-        axis = long[-1] if _is_shuffle(tracing, index, dims) else long[0]
+        axis = _chosen(tracing, index, long, after)
         tracing.partition.unify(across[axis], across[axis][:, :1])
-    return axis, np.ascontiguousarray(across[axis][:, 0])
+    return after[axis], np.ascontiguousarray(across[axis][:, 0])
 
 
-def _is_shuffle(tracing: Tracing, index: int, dims: list[int]) -> bool:
-    """Whether two axes made of one change places and merge again: then the second counts within each group."""
-    graph = tracing.model.graph
-    output = graph.node[index].output[0]
-    readers = [n for n in graph.node if output in n.input]
-    if len(dims) != 2 or len(readers) != 1 or readers[0].op_type != "Transpose":
-        return False
-    order, rank = attribute(readers[0], "perm", []), tracing.rank(output)
-    swapped = [order[i : i + 2] for i in range(len(order) - 1)]
-    again = [n for n in graph.node if readers[0].output[0] in n.input]
-    shuffled = any(pair[0] == pair[1] + 1 for pair in swapped) and rank is not None
-    back = len(again) == 1 and again[0].op_type == "Reshape" and tracing.rank(again[0].output[0]) == (rank or 0) - 1
-    return shuffled and back and rank in (4, 5)
+def _chosen(tracing: Tracing, index: int, long: list[int], after: tuple[int, ...]) -> int:
+    """The axis along which channels that part are told apart: the first that nothing picks apart."""
+    if is_shuffle(tracing, index, len(after)):
+        return long[-1]
+    output = tracing.model.graph.node[index].output[0]
+    return next((i for i in long if not is_picked_apart(tracing, output, after[i])), long[0])
 
 
-RULES = {"Reshape": reshape, "Flatten": flatten, "Expand": expand, "ConstantOfShape": constant_of_shape}
+RULES = {"Reshape": reshape, "Flatten": flatten, "Expand": expand, "Tile": tile, "ConstantOfShape": constant_of_shape}

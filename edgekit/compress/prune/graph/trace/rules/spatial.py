@@ -6,7 +6,7 @@ import numpy as np
 
 from edgekit.compress.prune.graph.trace.entries import entries_at
 from edgekit.compress.prune.graph.trace.records import EntryFix, Labels
-from edgekit.compress.prune.graph.trace.walk import Tracing
+from edgekit.compress.prune.graph.trace.tracing import Tracing
 from edgekit.graph.scopes import attribute
 
 
