@@ -13,9 +13,14 @@ from edgekit.specs import Array
 
 
 def read_picture(path: Path, preprocessing: ImagePreprocessing) -> Array:
-    """Read a picture file, turn it upright as its EXIF says, and prepare it: float32 (1, channels, height, width)."""
+    """Read a picture file, turn it upright, lay it on its background, and prepare it: float32 (1, channels, h, w)."""
     with Image.open(path) as file:
-        pixels = np.asarray(ImageOps.exif_transpose(file).convert("L" if preprocessing.channels == 1 else "RGB"))
+        picture = ImageOps.exif_transpose(file)
+        if picture.has_transparency_data:
+            seen = picture.convert("RGBA")
+            picture = Image.new("RGB", seen.size, (preprocessing.background,) * 3)
+            picture.paste(seen, mask=seen.getchannel("A"))
+        pixels = np.asarray(picture.convert("L" if preprocessing.channels == 1 else "RGB"))
     return preprocessing(resized(pixels, preprocessing)[None])
 
 

@@ -9,10 +9,10 @@ from typing import Any
 from edgekit.data import ImagePreprocessing, longest_told, our_task
 from edgekit.data.text.beside import told_of
 from edgekit.data.text.tokenizer import FILE
+from edgekit.runtime.image import WHITE
 from edgekit.specs import TEXT_INPUTS, TensorSpec
 
 _FOLDER = "preprocessing"
-WHITE = 255  # of pictures of 8 bits, what files and cameras give
 
 
 def preprocessing_of(metadata: Mapping[str, str], inputs: Sequence[TensorSpec]) -> dict[str, Any] | None:

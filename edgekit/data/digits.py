@@ -14,7 +14,9 @@ from edgekit.errors import DataError, MissingPackageError
 from edgekit.runtime.image import ImagePreprocessing
 from edgekit.specs import TensorSpec
 
-PREPROCESSING = ImagePreprocessing(height=8, width=8, channels=1, scale=1 / 16, mean=(0.3053,), std=(0.376,))
+PREPROCESSING = ImagePreprocessing(
+    height=8, width=8, channels=1, scale=1 / 16, mean=(0.3053,), std=(0.376,), background=0
+)
 SIZES = {"train": 1000, "calibration": 200, "validation": 237, "test": 360}
 
 

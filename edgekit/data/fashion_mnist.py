@@ -26,7 +26,9 @@ from edgekit.specs import Array, TensorSpec
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
-PREPROCESSING = ImagePreprocessing(height=28, width=28, channels=1, scale=1 / 255, mean=(0.286,), std=(0.353,))
+PREPROCESSING = ImagePreprocessing(
+    height=28, width=28, channels=1, scale=1 / 255, mean=(0.286,), std=(0.353,), background=0
+)
 SIZES = {"train": 52_000, "calibration": 2_048, "validation": 5_952}
 _TIMEOUT_S = 30
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from edgekit.runtime.fields import Fields
-from edgekit.runtime.image import RESAMPLING
+from edgekit.runtime.image import RESAMPLING, WHITE
 from edgekit.specs import TEXT_INPUTS, TensorSpec
 
 _NUMERIC = ("softmax", "sigmoid", "regression", "image")
@@ -120,6 +120,7 @@ def _check_image(fields: Fields, inputs: _Specs) -> None:
         )
     fields.number("scale")
     fields.one_of("resample", tuple(RESAMPLING), "bilinear")
+    fields.whole("background", WHITE, most=WHITE)
     _check_planes(fields, channels)
 
 

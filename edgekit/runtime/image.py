@@ -11,6 +11,7 @@ import numpy as np
 from edgekit.specs import Array
 
 RESAMPLING = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}  # Pillow's numbers
+WHITE = 255  # of pictures of 8 bits, what files and cameras give
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class ImagePreprocessing:
         resize: Before that, for pictures of any size (see `runtime.pictures`): (shorter edge,) keeps the sides' ratio
             and cuts the middle out, (height, width) stretches, () stretches to the input's size.
         resample: How: nearest, bilinear, bicubic, lanczos, box or hamming.
+        background: Grey level, 0..255, of what transparent pixels are laid on before anything else.
     """
 
     height: int
@@ -37,6 +39,7 @@ class ImagePreprocessing:
     std: tuple[float, ...]
     resize: tuple[int, ...] = ()
     resample: str = "bilinear"
+    background: int = WHITE
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Self:
@@ -78,5 +81,6 @@ class ImagePreprocessing:
 
     def as_dict(self) -> dict[str, Any]:
         """As metadata and manifests hold it."""
-        unused = () if self.resize else ("resize", "resample")
+        unused = {"resize", "resample"} if not self.resize else set()
+        unused |= {"background"} if self.background == WHITE else set()
         return {"kind": "image", **{k: v for k, v in asdict(self).items() if k not in unused}}

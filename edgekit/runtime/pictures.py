@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import InputError, MissingPackageError, brief
-from edgekit.runtime.image import RESAMPLING, ImagePreprocessing
+from edgekit.runtime.image import RESAMPLING, WHITE, ImagePreprocessing
 from edgekit.specs import Array
 
 MOST_PIXELS = 64_000_000  # of a picture file; a phone's largest today is 200 million, which no model looks at
@@ -19,6 +19,8 @@ MOST_PICTURE_BYTES = 256 << 20
 # What cameras, phones and screens write. Pillow reads more, by code that few people look at.
 _COMMON, _RARER = ("PNG", "JPEG", "BMP", "GIF", "PPM"), ("WEBP", "TIFF", "AVIF")
 _WHITE_16 = 65535
+_WITH_ALPHA = 4  # channels
+_ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 _ORIENTATION = 0x0112  # of EXIF
 _GREY = (19595, 38470, 7471)  # ITU-R 601-2 luma in 16 bits, as Pillow has it
 
@@ -37,7 +39,8 @@ class PicturePreparation(ImagePreprocessing):
         """Prepare a picture.
 
         Args:
-            given: A path, a file's bytes, a Pillow image, or its pixels (height, width[, channels]).
+            given: A path, a file's bytes, a Pillow image, or its pixels (height, width[, channels]); what is
+                transparent is laid on `background`.
 
         Returns:
             The input's name -> float32 (channels, height, width).
@@ -46,13 +49,14 @@ class PicturePreparation(ImagePreprocessing):
             InputError: if it is no picture, or too large.
             MissingPackageError: if Pillow is needed and not there.
         """
-        pixels = self._in_channels(given if isinstance(given, np.ndarray) else read_pixels(given, self.channels))
+        read = given if isinstance(given, np.ndarray) else read_pixels(given, self.channels, self.background)
+        pixels = self._in_channels(read)
         if not pixels.shape[:2] == (self.height, self.width) == self._target(*pixels.shape[:2]):
             pixels = self._resized(pixels)
         return {self.input: self(pixels[None])[0]}
 
     def _in_channels(self, pixels: Array) -> Array:
-        """Pixels (height, width[, 3]) in grey or colour; alpha is dropped."""
+        """Pixels (height, width[, 3 or 4]) in grey or colour."""
         if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)) or not pixels.size:
             got = "x".join(map(str, pixels.shape)) or "scalar"
             raise InputError(
@@ -64,11 +68,11 @@ class PicturePreparation(ImagePreprocessing):
         if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
             raise InputError(f"the picture has {int((~np.isfinite(pixels)).sum())} pixels that are NaN or infinite")
         planes = pixels.reshape(*pixels.shape[:2], -1)
+        if planes.shape[2] == _WITH_ALPHA:
+            planes = lay_on(planes, self.background)
         if self.channels == 1 and planes.shape[2] > 1:
             return _grey(planes)
-        return (
-            np.repeat(planes[:, :, :1], 3, axis=2) if planes.shape[2] < self.channels else planes[..., : self.channels]
-        )
+        return np.repeat(planes, 3, axis=2) if planes.shape[2] < self.channels else planes
 
     def _resized(self, pixels: Array) -> Array:
         height, width = self._target(*pixels.shape[:2])
@@ -86,26 +90,29 @@ class PicturePreparation(ImagePreprocessing):
         return (long, short) if width <= height else (short, long)
 
 
-def read_pixels(given: Any, channels: int) -> Array:
+def read_pixels(given: Any, channels: int, background: int = WHITE) -> Array:
     """The pixels of a picture, turned upright as its EXIF says.
 
     Args:
         given: A path, a file's bytes, or a Pillow image.
         channels: 1 for grey, 3 for RGB.
+        background: Grey level of what transparent pixels are laid on.
 
     Returns:
         uint8 (height, width) or (height, width, 3).
 
     Raises:
-        InputError: if it is no picture, or has more than MOST_PIXELS; it is not decoded before that is known.
+        InputError: if it is no picture, or several, or has more than MOST_PIXELS; it is not decoded before that is
+            known.
         MissingPackageError: without Pillow.
     """
     name, library = _title(given), import_pillow()
     try:
         if isinstance(given, library.Image):
-            return _decoded(given, name, channels)
+            return _decoded(given, name, channels, background)
         with _opened(io.BytesIO(given) if isinstance(given, bytes) else Path(given), library) as picture:
-            return _decoded(picture, name, channels)
+            _refuse_several(picture, name)
+            return _decoded(picture, name, channels, background)
     except InputError:
         raise
     except FileNotFoundError:
@@ -174,7 +181,15 @@ def _title(given: Any) -> str:
     return name
 
 
-def _decoded(picture: Any, name: str, channels: int) -> Array:
+def _refuse_several(picture: Any, name: str) -> None:
+    """A phone's photo may have another one behind it (MPO), which nobody means; of an animation nobody knows which."""
+    if picture.format != "MPO" and getattr(picture, "is_animated", False):
+        raise InputError(
+            f"{name} holds several pictures (frames or pages), and the model takes one; save that as a file of its own"
+        )
+
+
+def _decoded(picture: Any, name: str, channels: int, background: int) -> Array:
     width, height = picture.size
     if width * height > MOST_PIXELS:
         raise _too_large(name, f"{width}x{height}")
@@ -184,6 +199,9 @@ def _decoded(picture: Any, name: str, channels: int) -> Array:
         picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith(("I", "F")):
         picture = _in_eight_bits(picture, name)
+    if picture.mode in _ALPHA_MODES or "transparency" in picture.info:
+        laid = lay_on(np.asarray(picture.convert("RGBA")), background)
+        return _grey(laid) if channels == 1 else laid
     return np.asarray(picture.convert("L" if channels == 1 else "RGB"))
 
 
@@ -200,8 +218,30 @@ def _too_large(name: str, pixels: str) -> InputError:
     return InputError(f"{name} has {pixels} pixels, and {MOST_PIXELS:,} are the most; make it smaller")
 
 
+def lay_on(pixels: Array, background: int) -> Array:
+    """Pixels without their alpha, as over a grey level: Pillow's paste with a mask, to the bit.
+
+    Args:
+        pixels: uint8 (height, width, 4): red, green, blue, and alpha from 0 (transparent) to 255.
+        background: 0 (black) to 255 (white).
+
+    Returns:
+        uint8 (height, width, 3).
+
+    Raises:
+        InputError: for another dtype, of which nobody knows what is opaque.
+    """
+    if pixels.dtype != np.uint8:
+        raise InputError(
+            f"pixels with alpha must be uint8, got {pixels.dtype.name}; give height x width x 3 without it"
+        )
+    alpha = pixels[..., 3:].astype(np.uint16)
+    sums = pixels[..., :3] * alpha + background * (WHITE - alpha) + np.uint16(128)
+    return np.asarray((sums + (sums >> 8)) >> 8).astype(np.uint8)
+
+
 def _grey(planes: Array) -> Array:
-    """Pillow's grey of uint8 (height, width, 3 or 4), to the bit; of others the same weights."""
+    """Pillow's grey of uint8 (height, width, 3), to the bit; of others the same weights."""
     red, green, blue = (planes[..., i] for i in range(3))
     if planes.dtype != np.uint8:
         return np.asarray((red * _GREY[0] + green * _GREY[1] + blue * _GREY[2]) / 65536)

@@ -59,18 +59,33 @@ static Picture decode_pnm(Bytes bytes, const char *name)
 }
 
 #ifdef WITH_PNG
+static size_t big_endian(const uint8_t *at)
+{
+    return (size_t) at[0] << 24 | (size_t) at[1] << 16 | (size_t) at[2] << 8 | at[3];
+}
+
+/* Of an animation nobody knows which frame is meant; the chunk acTL with their number stands before the pixels. */
+static void refuse_several(Bytes bytes, const char *name)
+{
+    for (size_t at = 8, length; at + 12 <= bytes.length; at += 12 + length) {
+        length = big_endian(bytes.data + at);
+        if (memcmp(bytes.data + at + 4, "IDAT", 4) == 0 || length > bytes.length - at - 12) return;
+        if (memcmp(bytes.data + at + 4, "acTL", 4) == 0 && length >= 4 && big_endian(bytes.data + at + 8) > 1) {
+            fail("%s holds several pictures (frames or pages), and the model takes one; save that as a file of its own", name);
+        }
+    }
+}
+
 static Picture decode_png(Bytes bytes, const char *name)
 {
     png_image image = {.version = PNG_IMAGE_VERSION};
     if (!png_image_begin_read_from_memory(&image, bytes.data, bytes.length)) fail("%s: %s", name, image.message);
     refuse_size((long) image.width, (long) image.height, name);
+    refuse_several(bytes, name);
     if (image.format & PNG_FORMAT_FLAG_LINEAR) fail("%s has 16 bits a channel; save it with 8", name);
     image.format = PNG_FORMAT_RGBA; /* with its alpha, so that nothing is blended */
-    uint8_t *pixels = allocate(PNG_IMAGE_SIZE(image), 1);
-    if (!png_image_finish_read(&image, NULL, pixels, 0, NULL)) fail("%s: %s", name, image.message);
-    Picture picture = picture_new((int) image.width, (int) image.height, 3);
-    for (size_t i = 0; i < (size_t) image.width * image.height; i++) memcpy(picture.data + 3 * i, pixels + 4 * i, 3);
-    free(pixels);
+    Picture picture = picture_new((int) image.width, (int) image.height, 4);
+    if (!png_image_finish_read(&image, NULL, picture.data, 0, NULL)) fail("%s: %s", name, image.message);
     return picture;
 }
 #else

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 typedef struct {
-    int width, height, channels; /* 1: grey, 3: red, green, blue */
+    int width, height, channels; /* 1: grey, 3: red, green, blue, 4: and alpha */
     uint8_t *data;               /* rows of pixels of channels */
 } Picture;
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_EDGE = 16384 };
+enum { MOST_EDGE = 16384, WHITE = 255 };
 
 static int edge(const Json *preprocessing, const char *key)
 {
@@ -15,19 +15,31 @@ static int edge(const Json *preprocessing, const char *key)
     return (int) value;
 }
 
+/* The grey level that transparent pixels are laid on. */
+static unsigned background_of(const Json *preprocessing)
+{
+    int64_t level = json_find(preprocessing, "background") ? json_whole(preprocessing, "background", 0) : WHITE;
+    if (level > WHITE) fail("preprocessing's background is %lld; at most %d", (long long) level, WHITE);
+    return (unsigned) level;
+}
+
+/* A level over the background's, rounded as Pillow does. */
+static unsigned laid(unsigned value, unsigned alpha, unsigned background)
+{
+    unsigned sum = value * alpha + background * (WHITE - alpha) + 128;
+    return (sum + (sum >> 8)) >> 8;
+}
+
 /* Grey by Pillow's weights (ITU-R 601-2, in 1 / 65536), or red, green and blue. */
-static Picture with_channels(Picture picture, int channels)
+static Picture with_channels(Picture picture, int channels, unsigned background)
 {
     Picture out = picture_new(picture.width, picture.height, channels);
     for (size_t i = 0; i < (size_t) picture.width * (size_t) picture.height; i++) {
         const uint8_t *in = picture.data + i * (size_t) picture.channels;
-        unsigned red = in[0], green = picture.channels == 1 ? red : in[1], blue = picture.channels == 1 ? red : in[2];
-        if (channels == 1) {
-            out.data[i] = (uint8_t) ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16);
-        } else {
-            uint8_t *pixel = out.data + 3 * i;
-            pixel[0] = (uint8_t) red, pixel[1] = (uint8_t) green, pixel[2] = (uint8_t) blue;
-        }
+        unsigned rgb[3], alpha = picture.channels == 4 ? in[3] : WHITE;
+        for (int k = 0; k < 3; k++) rgb[k] = laid(in[picture.channels == 1 ? 0 : k], alpha, background);
+        if (channels == 1) out.data[i] = (uint8_t) ((rgb[0] * 19595 + rgb[1] * 38470 + rgb[2] * 7471 + 0x8000) >> 16);
+        for (int k = 0; channels == 3 && k < 3; k++) out.data[3 * i + (size_t) k] = (uint8_t) rgb[k];
     }
     return out;
 }
@@ -101,7 +113,7 @@ Prepared prepare(Picture picture, const Json *preprocessing)
     if (channels != 1 && channels != 3) fail("preprocessing wants %lld channels; 1 or 3 are known", (long long) channels);
     const Json *resample = json_find(preprocessing, "resample");
     int width, height;
-    Picture pixels = with_channels(picture, (int) channels);
+    Picture pixels = with_channels(picture, (int) channels, background_of(preprocessing));
     target_size(pixels, preprocessing, &width, &height);
     Picture resized = resize(pixels, width, height, resample ? json_text(preprocessing, "resample") : "bilinear");
     Picture cut = middle(resized, edge(preprocessing, "width"), edge(preprocessing, "height"));

@@ -8,21 +8,29 @@ import { resize } from "./resize.mjs";
  * @returns {Float32Array} (1, channels, height, width).
  */
 export function prepareImage(picture, preprocessing) {
-  const pixels = withChannels(picture, preprocessing.channels);
+  const pixels = withChannels(picture, preprocessing.channels, preprocessing.background ?? 255);
   const [width, height] = targetSize(pixels, preprocessing);
   const resized = resize(pixels, width, height, preprocessing.resample ?? "bilinear");
   return normalised(middle(resized, preprocessing.width, preprocessing.height), preprocessing);
 }
 
-/** Grey by Pillow's weights (ITU-R 601-2, in 1 / 65536), or red, green and blue; what is transparent is not asked. */
-function withChannels({ data, width, height }, channels) {
+/** Grey by Pillow's weights (ITU-R 601-2, in 1 / 65536), or red, green and blue; what is transparent is laid on grey. */
+function withChannels({ data, width, height }, channels, background) {
   const out = new Uint8Array(width * height * channels);
   for (let pixel = 0; pixel < width * height; pixel++) {
-    const [red, green, blue] = [data[4 * pixel], data[4 * pixel + 1], data[4 * pixel + 2]];
+    const alpha = data[4 * pixel + 3];
+    const over = (value) => (alpha === 255 ? value : laid(value, alpha, background));
+    const [red, green, blue] = [over(data[4 * pixel]), over(data[4 * pixel + 1]), over(data[4 * pixel + 2])];
     if (channels === 1) out[pixel] = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
     else out.set([red, green, blue], 3 * pixel);
   }
   return { data: out, width, height, channels };
+}
+
+/** A level over the background's, rounded as Pillow does. */
+function laid(value, alpha, background) {
+  const sum = value * alpha + background * (255 - alpha) + 128;
+  return (sum + (sum >> 8)) >> 8;
 }
 
 /** One number in `resize` is the shorter edge, two are (height, width), none stretches to the input's size. */

@@ -5,3 +5,4 @@ export { prepareImage } from "./image.mjs";
 export { topClasses } from "./answers.mjs";
 export { checkGolden } from "./golden.mjs";
 export { runSession, sessionOptions } from "./session.mjs";
+export { refuseSeveral } from "./several.mjs";

@@ -29,7 +29,7 @@ const image = fields({
   input: text,
   ...{ height: edge, width: edge, channels, scale: number, mean: list(number), std: list(number) },
   "resize?": list(edge),
-  "resample?": text,
+  ...{ "resample?": text, "background?": kind("0 to 255", (value) => Number.isInteger(value) && value >= 0 && value <= 255) },
 });
 const variant = fields({
   ...{ name: text, file: text, providers: list(text) },

@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { BundleError, checkGolden, openBundle, prepareImage, runSession, sessionOptions, topClasses } from "edgekit-bundle";
+import { BundleError, checkGolden, openBundle, prepareImage, refuseSeveral, runSession, sessionOptions, topClasses } from "edgekit-bundle";
 import * as ort from "onnxruntime-node";
 import { PNG } from "pngjs";
 
@@ -103,6 +103,7 @@ function decodePng(bytes, name = "the picture") {
   } catch (error) {
     throw new BundleError(`${name} is no PNG (${error.message}); this sample reads PNG only`);
   }
+  refuseSeveral(bytes, name);
   if (picture.depth > 8) throw new BundleError(`${name} has ${picture.depth} bits a channel; save it with 8`);
   return picture;
 }

@@ -72,6 +72,66 @@ def test_grey_is_pillows_grey_to_the_bit() -> None:
     np.testing.assert_array_equal(ours._grey(pixels), np.asarray(Image.fromarray(pixels).convert("L")))
 
 
+def _transparent(mode: str) -> Image.Image:
+    pixels = RNG.integers(0, 256, (12, 9, 4), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    if mode == "LA":
+        return picture.convert("LA")
+    if mode == "P":
+        return picture.quantize(40)
+    return picture
+
+
+@pytest.mark.parametrize("background", [255, 0, 90])
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("RGBA", "png"), ("LA", "png"), ("P", "png"), ("P", "gif"), ("RGBA", "webp")]
+)
+def test_what_is_transparent_is_laid_on_the_background(tmp_path: Path, mode: str, suffix: str, background: int) -> None:
+    _transparent(mode).save(tmp_path / f"p.{suffix}", **({"lossless": True} if suffix == "webp" else {}))
+    for channels in (1, 3):
+        prepare = ImagePreprocessing(
+            12, 9, channels, 1 / 255, (0.3,) * channels, (0.4,) * channels, background=background
+        )
+        found = PicturePreparation.of({**vars(prepare), "input": "image"})
+        wanted = read_picture(tmp_path / f"p.{suffix}", prepare)[0]
+        np.testing.assert_array_equal(found.row(tmp_path / f"p.{suffix}")["image"], wanted)
+        with Image.open(tmp_path / f"p.{suffix}") as picture:
+            np.testing.assert_array_equal(found.row(picture)["image"], wanted)
+            np.testing.assert_array_equal(found.row(np.asarray(picture.convert("RGBA")))["image"], wanted)
+
+
+def test_a_transparent_picture_is_as_white_as_a_viewer_shows_it() -> None:
+    """And not as black as the hidden colour behind it."""
+    logo = np.zeros((4, 4, 4), np.uint8)
+    assert (ours.lay_on(logo, 255) == 255).all()
+    logo[..., 3] = 255
+    assert (ours.lay_on(logo, 255) == 0).all()
+    with pytest.raises(InputError, match="pixels with alpha must be uint8, got float32; give height x width x 3"):
+        PicturePreparation.of(IMAGE).row(np.zeros((8, 8, 4), np.float32))
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tiff"])
+def test_a_file_of_several_pictures_is_refused(tmp_path: Path, suffix: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / f"two.{suffix}", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / f"one.{suffix}", save_all=True)
+    for given in (tmp_path / f"two.{suffix}", (tmp_path / f"two.{suffix}").read_bytes()):
+        with pytest.raises(
+            InputError, match=r"holds several pictures \(frames or pages\), and the model takes one; save"
+        ):
+            ours.read_pixels(given, 1)
+    assert ours.read_pixels(tmp_path / f"one.{suffix}", 1).shape == (8, 8)
+    with Image.open(tmp_path / f"two.{suffix}") as picture:  # who opened it chose the frame
+        picture.seek(1)
+        assert np.abs(ours.read_pixels(picture, 3) - np.array([0, 0, 255])).max() <= 2  # WebP is lossy
+
+
+def test_the_photo_of_a_phone_with_another_behind_it_is_read(tmp_path: Path) -> None:
+    photo, depth = (Image.new("RGB", (16, 16), level) for level in ("gray", "white"))
+    photo.save(tmp_path / "p.jpg", "MPO", save_all=True, append_images=[depth])
+    assert (ours.read_pixels(tmp_path / "p.jpg", 1) == 128).all()
+
+
 def test_a_photo_is_turned_upright(tmp_path: Path) -> None:
     upright = np.zeros((16, 8), np.uint8)
     upright[:4] = 255

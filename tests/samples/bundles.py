@@ -34,8 +34,18 @@ def echo(preprocessing: ImagePreprocessing) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
-def write_echo(place: Path, preprocessing: ImagePreprocessing, sizes: Iterable[Size]) -> Path:
-    """Write a bundle of that model: what a sample makes of pictures must be what Python makes, to the bit."""
+def write_echo(
+    place: Path, preprocessing: ImagePreprocessing, sizes: Iterable[Size], *, alpha: bool = False, absolute: float = 0
+) -> Path:
+    """Write a bundle of that model: what a sample makes of pictures must be what Python makes.
+
+    Args:
+        place: The directory.
+        preprocessing: Of the pictures.
+        sizes: Of the pictures, one each.
+        alpha: Whether they are transparent here and there.
+        absolute: How far off a sample may be.
+    """
     (place / "models/echo").mkdir(parents=True)
     (place / "golden/echo").mkdir(parents=True)
     onnx.save(echo(preprocessing), place / "models/echo/model.onnx")
@@ -43,11 +53,13 @@ def write_echo(place: Path, preprocessing: ImagePreprocessing, sizes: Iterable[S
     samples, outputs = [], []
     for index, size in enumerate(sizes):
         raw = f"golden/{index}.raw.png"
-        Image.fromarray(rng.integers(0, 256, (size.height, size.width, 3), dtype=np.uint8)).save(place / raw)
+        Image.fromarray(rng.integers(0, 256, (size.height, size.width, 4 if alpha else 3), dtype=np.uint8)).save(
+            place / raw
+        )
         prepared = read_picture(place / raw, preprocessing)
         samples.append({"raw": raw, "inputs": {"image": write_array(place, f"golden/{index}.image.bin", prepared)}})
         outputs.append({"pixels": write_array(place, f"golden/echo/{index}.pixels.bin", prepared)})
-    write_manifest(place, preprocessing, samples, outputs)
+    write_manifest(place, preprocessing, samples, outputs, absolute)
     return place
 
 
@@ -137,7 +149,11 @@ def write_array(place: Path, file: str, array: np.ndarray[Any, Any]) -> dict[str
 
 
 def write_manifest(
-    place: Path, preprocessing: ImagePreprocessing, samples: list[dict[str, Any]], outputs: list[dict[str, Any]]
+    place: Path,
+    preprocessing: ImagePreprocessing,
+    samples: list[dict[str, Any]],
+    outputs: list[dict[str, Any]],
+    absolute: float,
 ) -> None:
     """The manifest, last."""
     shape = ["batch", preprocessing.channels, preprocessing.height, preprocessing.width]
@@ -153,7 +169,7 @@ def write_manifest(
         "golden": {
             "samples": samples,
             "outputs": {"echo": outputs},
-            "tolerance": {"echo": {"absolute": 0, "relative": 0, "same_top1": False}},
+            "tolerance": {"echo": {"absolute": absolute, "relative": 0, "same_top1": False}},
         },
     }
     seal(place, manifest)

@@ -31,6 +31,14 @@ def test_pixels_are_pillows_to_the_bit(browser_sample: Program, tmp_path: Path) 
     assert page["errors"] == []
 
 
+def test_what_is_transparent_is_laid_on_the_background(browser_sample: Program, tmp_path: Path) -> None:
+    """A canvas keeps colours multiplied by their alpha, so that a level is lost here and there."""
+    two_levels = 2 / 255 / 0.224
+    bundle = write_echo(tmp_path / "bundle", _COLOUR, [Size(31, 17), Size(20, 12)], alpha=True, absolute=two_levels)
+    page = json.loads(browser_sample(bundle, "--json").out)
+    assert page["verdict"] == "All 4 agree within the bundle's tolerance."
+
+
 def test_webgpu_runs_or_is_refused(browser_sample: Program, digits_bundle: Path, tmp_path: Path) -> None:
     """Chromium's GPU in software; where it has none, the page must say so and not answer from the CPU."""
     bundle = Path(shutil.copytree(digits_bundle, tmp_path / "bundle"))

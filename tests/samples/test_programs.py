@@ -7,11 +7,13 @@ import shutil
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgekit.data import ImagePreprocessing
 from edgekit.runtime.choose import missing_features
@@ -43,6 +45,51 @@ def test_pixels_are_pillows_to_the_bit(sample: Program, tmp_path: Path, resize: 
         said = sample(bundle, "--golden")
         assert said.code == 0, said.out + said.err
         assert said.out.count("ok   echo picture") == len(_SIZES)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_is_transparent_is_laid_on_the_background(sample: Program, tmp_path: Path, channels: int) -> None:
+    for background in (255, 0, 127):
+        preparing = replace(_preparing("bilinear", (16,), channels), background=background)
+        bundle = write_echo(tmp_path / str(background), preparing, _SIZES[:3], alpha=True)
+        said = sample(bundle, "--golden")
+        assert said.code == 0, said.out + said.err
+        assert said.out.count("ok   echo picture") == 3
+
+
+def test_an_animation_is_refused(sample: Program, echo_bundle: Path, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "two.png", save_all=True, append_images=frames[1:])
+    said = sample(echo_bundle, tmp_path / "two.png")
+    assert (said.code, said.out) == (1, "")
+    told = "holds several pictures (frames or pages), and the model takes one; save that as a file of its own"
+    assert said.err == f"error: {tmp_path / 'two.png'} {told}\n"
+    frames[0].save(tmp_path / "one.png", save_all=True)
+    assert sample(echo_bundle, tmp_path / "one.png").code == 0
+
+
+def test_several_pictures_are_known_in_every_format_of_browsers(node_sample: Program, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (9, 5), colour) for colour in ("red", "blue", "white")]
+    wanted = {}
+    for suffix in ("gif", "png", "webp", "avif"):
+        for count in (1, 3):
+            path = tmp_path / f"{count}.{suffix}"
+            frames[0].save(path, save_all=count > 1, append_images=frames[1:count])
+            wanted[path.name] = count > 1
+        (tmp_path / f"cut.{suffix}").write_bytes((tmp_path / f"3.{suffix}").read_bytes()[:9])
+        wanted[f"cut.{suffix}"] = False
+    frames[0].save(tmp_path / "a.jpg")
+    wanted["a.jpg"] = False
+    script = """
+import { readFileSync } from "node:fs";
+const { refuseSeveral } = await import(process.argv[1]);
+const refuses = (path) => { try { refuseSeveral(readFileSync(path), path); return false; } catch { return true; } };
+console.log(JSON.stringify(process.argv.slice(2).map(refuses)));
+"""
+    module = (SAMPLES / "javascript/several.mjs").as_uri()
+    said = run("node", "--input-type=module", "-e", script, module, *(tmp_path / name for name in wanted))
+    assert said.code == 0, said.err
+    assert dict(zip(wanted, json.loads(said.out), strict=True)) == wanted
 
 
 def test_a_picture_is_named(sample: Program, echo_bundle: Path) -> None:
@@ -240,8 +287,6 @@ def test_a_huge_picture_is_not_decoded(sample: Program, echo_bundle: Path, tmp_p
 
 
 def test_c_reads_ppm_and_pgm(c_sample: Program, echo_bundle: Path, tmp_path: Path) -> None:
-    from PIL import Image
-
     for suffix, mode in (("ppm", "RGB"), ("pgm", "L")):
         with Image.open(echo_bundle / "golden/1.raw.png") as picture:
             picture.convert(mode).save(tmp_path / f"1.{suffix}")

@@ -54,7 +54,7 @@ function prepareInput(model) {
   });
   takePictures(pad, async (file) => {
     const picture = await decode(file);
-    await pad.show(picture);
+    await pad.show(picture, preprocessing.background);
     update(picture);
   });
   showBars([], classes);

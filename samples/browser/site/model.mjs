@@ -1,5 +1,5 @@
 /** The bundle in the browser: which runtime, which variant, and what it answers. */
-import { BundleError, checkGolden, openBundle, prepareImage, runSession, sessionOptions } from "edgekit-bundle";
+import { BundleError, checkGolden, openBundle, prepareImage, refuseSeveral, runSession, sessionOptions } from "edgekit-bundle";
 
 const VENDOR = new URL("./vendor/ort/", import.meta.url).href;
 const PROVIDERS = { wasm: "CPUExecutionProvider", webgpu: "WebGpuExecutionProvider" };
@@ -117,8 +117,12 @@ class Model {
   }
 }
 
-/** A picture file's pixels as they are stored, turned upright as its EXIF says; no colour management. */
+/**
+ * A picture file's pixels as they are stored, turned upright as its EXIF says; no colour management.
+ * @throws {BundleError} if it is an animation.
+ */
 export async function decode(file) {
+  refuseSeveral(file instanceof Blob ? new Uint8Array(await file.arrayBuffer()) : file, file.name ?? "the picture");
   const blob = file instanceof Blob ? file : new Blob([file]);
   const options = { premultiplyAlpha: "none", colorSpaceConversion: "none", imageOrientation: "from-image" };
   const bitmap = await createImageBitmap(blob, options);

@@ -31,12 +31,14 @@ export class Pad {
     return this.#context.getImageData(0, 0, this.canvas.width, this.canvas.height);
   }
 
-  /** Show a picture, whole, in the middle; the model gets the picture itself. */
-  async show(picture) {
+  /** Show a picture, whole, in the middle, on the grey that the model has behind it; the model gets the picture itself. */
+  async show(picture, background = 255) {
     const { width, height } = this.canvas;
     const scale = Math.min(width / picture.width, height / picture.height);
     const [w, h] = [picture.width * scale, picture.height * scale];
     this.clear();
+    this.#context.fillStyle = `rgb(${background} ${background} ${background})`;
+    this.#context.fillRect((width - w) / 2, (height - h) / 2, w, h);
     this.#context.imageSmoothingEnabled = scale < 1;
     this.#context.drawImage(await createImageBitmap(picture), (width - w) / 2, (height - h) / 2, w, h);
   }
