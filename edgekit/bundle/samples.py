@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.bundle.models import PackedModel
-from edgekit.bundle.preprocessing import WHITE, task_of
+from edgekit.bundle.preprocessing import task_of
 from edgekit.bundle.records import PackOptions
 from edgekit.data import PairTokenizers, Split, TextConfig, load_split, named_for, resolve_source
 from edgekit.data.text.beside import find_tokenizer, find_tokenizers, told_of
@@ -24,7 +24,7 @@ from edgekit.data.text.source import texts_of
 from edgekit.errors import BundleError, EdgekitError
 from edgekit.graph.feeds import generate_feeds, guessed_shapes
 from edgekit.ort import Session
-from edgekit.runtime.image import ImagePreprocessing
+from edgekit.runtime.image import WHITE, ImagePreprocessing
 from edgekit.specs import Array, Feeds, TensorSpec
 
 _LONGEST_TEXT = 400  # characters of a sample that a person reads

@@ -63,11 +63,18 @@ async function golden(page) {
   });
 }
 
+/** What serve.py printed, with what was asked for beside it. */
+function withAddress(url) {
+  const full = new URL(url);
+  for (const [key, value] of new URLSearchParams(values.address)) full.searchParams.set(key, value);
+  return full.href;
+}
+
 async function visit(page, url) {
   const errors = [];
   page.on("pageerror", (error) => errors.push(error.message));
   page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
-  await page.goto(url + values.address);
+  await page.goto(withAddress(url));
   await page.waitForFunction(() => document.body.dataset.ready, null, { timeout: 1000 * MOST_SECONDS });
   const found = await read(page);
   if (found.ready === "failed") return { ...found, errors, golden: [] };

@@ -1,7 +1,7 @@
 """Serve the page and a bundle: python3 serve.py BUNDLE [--port 8000].
 
 Any static server does: it has to give .mjs and .wasm their types, and the two headers below if ONNX Runtime is to use
-more than one thread. The bundle's directory is served as /bundle/.
+more than one thread. The bundle's directory is served as /bundle/, and a .zip as /bundle.zip.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ TYPES = {
     ".mjs": "text/javascript",
     ".wasm": "application/wasm",
     ".onnx": "application/octet-stream",
+    ".zip": "application/zip",
 }
+ZIP = "bundle.zip"
 HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
@@ -38,6 +40,8 @@ class Handler(SimpleHTTPRequestHandler):
     def translate_path(self, path: str) -> str:
         """Where a URL's file is; `..` was taken out by the base class."""
         found = Path(super().translate_path(path))
+        if self.bundle.is_file():
+            return str(self.bundle if found == SITE / ZIP else found)
         below = SITE / "bundle"
         return str(self.bundle / found.relative_to(below)) if found.is_relative_to(below) else str(found)
 
@@ -58,18 +62,19 @@ class Handler(SimpleHTTPRequestHandler):
 def main() -> None:
     """Serve until Ctrl-C."""
     parser = argparse.ArgumentParser(description="Serve the page and a bundle.")
-    parser.add_argument("bundle", type=Path, help="a bundle's directory (unzip a .zip first)")
+    parser.add_argument("bundle", type=Path, help="a bundle: a directory or a .zip")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
     parser.add_argument(
         "--host", default="127.0.0.1", help="browsers give hashes and threads to localhost and https only"
     )
     asked = parser.parse_args()
-    if not (asked.bundle / "manifest.json").is_file():
-        parser.error(f"{asked.bundle} has no manifest.json; name a bundle's directory, and unzip a .zip first")
+    packed = asked.bundle.is_file()
+    if not packed and not (asked.bundle / "manifest.json").is_file():
+        parser.error(f"{asked.bundle} has no manifest.json; name a bundle's directory, or a .zip")
     if not (SITE / "vendor").is_dir():
         parser.error("site/vendor is missing; run: npm install && npm run vendor")
     with ThreadingHTTPServer((asked.host, asked.port), partial(Handler, bundle=asked.bundle.resolve())) as server:
-        print(f"http://localhost:{server.server_port}/", flush=True)
+        print(f"http://localhost:{server.server_port}/{f'?bundle={ZIP}' if packed else ''}", flush=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 /** A bundle: its manifest, and files that are what the manifest says they are. */
 import { whyNot } from "./machine.mjs";
 import { BundleError, parseManifest } from "./manifest.mjs";
+import { openSealed } from "./seal.mjs";
 
 /** A manifest is a foreign file: it may not lead out of its bundle. */
 const OUTSIDE = /^\/|^[a-z]+:|\\|(^|\/)\.\.(\/|$)/i;
@@ -9,21 +10,24 @@ const OUTSIDE = /^\/|^[a-z]+:|\\|(^|\/)\.\.(\/|$)/i;
  * Open a bundle.
  * @param {(path: string) => Promise<Uint8Array>} read gives the bytes of a file, named as in the manifest.
  * @param {import("./machine.mjs").Machine} machine that it is to run on.
+ * @param {Uint8Array} [key] of encrypted variants.
  * @returns {Promise<Bundle>}
  * @throws {BundleError} if the manifest is none that this code understands.
  */
-export async function openBundle(read, machine) {
-  return new Bundle(parseManifest(await read("manifest.json")), read, machine);
+export async function openBundle(read, machine, key) {
+  return new Bundle(parseManifest(await read("manifest.json")), read, machine, key);
 }
 
 class Bundle {
   #read;
   #machine;
+  #key;
 
-  constructor(manifest, read, machine) {
+  constructor(manifest, read, machine, key) {
     this.manifest = manifest;
     this.#read = read;
     this.#machine = machine;
+    this.#key = key;
   }
 
   /**
@@ -48,16 +52,18 @@ class Bundle {
    * A variant's model, and the weights that lie beside it.
    * @returns {Promise<{model: Uint8Array, externalData: {path: string, data: Uint8Array}[]}>}
    */
-  async model({ file }) {
+  async model({ file, encrypted }) {
     const folder = file.slice(0, file.lastIndexOf("/") + 1);
     const beside = Object.keys(this.manifest.files).filter((path) => path.startsWith(folder) && !/\.(onnx|ort|enc)$/.test(path));
     const externalData = [];
     for (const path of beside) externalData.push({ path: path.slice(folder.length), data: await this.bytes(path) });
-    return { model: await this.bytes(file), externalData };
+    const model = await this.bytes(file);
+    return { model: encrypted ? await openSealed(model, this.#key, encrypted, file) : model, externalData };
   }
 
   /** Why a variant does not run here; "" if it does. */
   whyNot(variant) {
+    if (variant.encrypted && !this.#key) return "it is encrypted, and there is no key";
     return whyNot(variant, this.#machine);
   }
 

@@ -6,3 +6,4 @@ export { topClasses } from "./answers.mjs";
 export { checkGolden } from "./golden.mjs";
 export { runSession, sessionOptions } from "./session.mjs";
 export { refuseSeveral } from "./several.mjs";
+export { openZip } from "./zip.mjs";

@@ -23,8 +23,7 @@ const ALSO = {
  * @param {Machine} machine
  */
 export function whyNot(variant, { provider, onnxruntime, cpu, flags }) {
-  const { encrypted, providers, minimum_onnxruntime: oldest, cpu_features: features } = variant;
-  if (encrypted) return "it is encrypted, which only Python's edgekit.runtime opens; pack it without --encrypt";
+  const { providers, minimum_onnxruntime: oldest, cpu_features: features } = variant;
   if (!providers.includes(provider)) return `it is for ${providers.join(", ")}, and this is ${provider}`;
   if (oldest && isOlder(onnxruntime, oldest)) return `it needs ONNX Runtime ${oldest} or newer, and ${onnxruntime} is installed`;
   const lacking = provider === "CPUExecutionProvider" && flags ? (features ?? []).filter((name) => !has(flags, name)) : [];

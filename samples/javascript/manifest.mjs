@@ -34,6 +34,7 @@ const image = fields({
 const variant = fields({
   ...{ name: text, file: text, providers: list(text) },
   ...{ "format?": text, "minimum_onnxruntime?": text, "cpu_features?": list(text) },
+  "encrypted?": fields({ algorithm: text, bundle_id: text }),
   "session?": fields({
     ...{ "graph_optimization_level?": level, "intra_op_threads?": threads, "config?": config },
     ...{ "execution_mode?": mode, "inter_op_threads?": threads, "enable_mem_pattern?": truth, "enable_cpu_mem_arena?": truth },

@@ -1,47 +1,27 @@
 /** node predict.mjs BUNDLE PICTURE... | --golden   (see README.md) */
-import { webcrypto } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
-import { readFile, stat } from "node:fs/promises";
-import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { readFile } from "node:fs/promises";
 import { BundleError, checkGolden, openBundle, prepareImage, refuseSeveral, runSession, sessionOptions, topClasses } from "edgekit-bundle";
+import { filesOf, readArguments, readKey, runProgram, tellRows } from "edgekit-bundle/program";
 import * as ort from "onnxruntime-node";
 import { PNG } from "pngjs";
 
-globalThis.crypto ??= webcrypto; // Node 18 has it by this name only
-
-const USAGE = "usage: node predict.mjs BUNDLE (PICTURE.png ... | --golden) [--variant NAME] [--top N] [--json]";
-const VERDICT_NO = 3;
+const USAGE =
+  "usage: node predict.mjs BUNDLE (PICTURE.png ... | --golden) [--variant NAME] [--top N] [--json] [--key-file F | --key-env NAME]";
+const KEYS = { "key-file": { type: "string" }, "key-env": { type: "string" } };
 const MOST_PIXELS = 64_000_000;
 
 async function main() {
-  const { values, positionals } = readArguments();
-  const [directory, ...pictures] = positionals;
-  if (!directory || values.golden === pictures.length > 0) return fail(USAGE, 2);
-  const bundle = await open(directory);
-  return values.golden ? checkAll(bundle, values) : predictAll(bundle, pictures, values);
-}
-
-async function open(directory) {
-  if ((await stat(directory)).isFile()) throw new BundleError(`${directory} is a file, and this sample reads a directory: unzip it first`);
+  const asked = readArguments(USAGE, KEYS);
   const machine = { provider: "CPUExecutionProvider", onnxruntime: ort.env.versions.node, cpu: "this CPU", flags: cpuFlags() };
-  return openBundle((path) => readFile(join(directory, path)), machine);
+  const bundle = await openBundle(await filesOf(asked.place), machine, await readKey(asked["key-file"], asked["key-env"]));
+  return asked.golden ? checkAll(bundle, asked) : predictAll(bundle, asked);
 }
 
 /** Linux tells what the CPU has; elsewhere nobody knows. */
 function cpuFlags() {
   const told = existsSync("/proc/cpuinfo") && readFileSync("/proc/cpuinfo", "utf8").match(/^(?:flags|Features)\s*:(.*)$/m);
   return told ? new Set(told[1].trim().split(/\s+/)) : null;
-}
-
-function readArguments() {
-  const options = {
-    golden: { type: "boolean", default: false },
-    json: { type: "boolean", default: false },
-    variant: { type: "string" },
-    top: { type: "string", default: "3" },
-  };
-  return parseArgs({ options, allowPositionals: true });
 }
 
 async function load(bundle, variant) {
@@ -54,7 +34,7 @@ async function load(bundle, variant) {
   }
 }
 
-async function predictAll(bundle, pictures, { variant, top, json }) {
+async function predictAll(bundle, { inputs: pictures, variant, top, json }) {
   const { preprocessing, postprocessing, outputs } = bundle.manifest;
   if (preprocessing?.kind !== "image") throw new BundleError(`this bundle wants ${preprocessing?.kind ?? "arrays"}, no pictures`);
   const run = await load(bundle, bundle.variant(variant));
@@ -83,9 +63,7 @@ async function checkAll(bundle, { variant, json }) {
     if (reason) console.error(`left out ${each.name}: ${reason}`);
     else rows.push(...(await checkGolden(bundle, each, await load(bundle, each), { decode: decodePng })));
   }
-  if (json) console.log(JSON.stringify(rows.map(plain)));
-  else for (const { ok, name, detail } of rows) console.log(`${ok ? "ok  " : "FAIL"} ${name}: ${detail}`);
-  return rows.every(({ ok }) => ok) ? 0 : VERDICT_NO;
+  return tellRows(rows, plain, json);
 }
 
 function plain({ outputs, ...row }) {
@@ -108,15 +86,4 @@ function decodePng(bytes, name = "the picture") {
   return picture;
 }
 
-function fail(message, code) {
-  console.error(code === 2 ? message : `error: ${message}`);
-  return code;
-}
-
-try {
-  process.exitCode = await main();
-} catch (error) {
-  const known = error instanceof BundleError || typeof error.code === "string";
-  if (!known) throw error;
-  process.exitCode = fail(error.message, error.code?.startsWith("ERR_PARSE_ARGS") ? 2 : 1);
-}
+await runProgram(main);

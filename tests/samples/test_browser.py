@@ -76,19 +76,22 @@ def test_what_does_not_run_here_is_said(browser_sample: Program, echo_bundle: Pa
     manifest = json.loads((bundle / "manifest.json").read_text())
     variant = manifest["variants"][0]
     reasons = {"newer": {"minimum_onnxruntime": "99.1"}, "wider": {"cpu_features": ["vnni", "avx512f"]}}
-    reasons |= {"sealed": {"encrypted": {"algorithm": "AES-256-GCM"}}}
+    reasons |= {"sealed": {"encrypted": {"algorithm": "AES-256-GCM", "bundle_id": "0"}}}
     manifest["variants"] = [variant | {"name": name} | fields for name, fields in reasons.items()]
     (bundle / "manifest.json").write_text(json.dumps(manifest))
     page = json.loads(browser_sample(bundle, "--json").out)
     newer, wider, sealed = page["message"].removeprefix("bundle echo does not run here: ").split("; ", 2)
     assert newer.startswith("newer: it needs ONNX Runtime 99.1 or newer, and 1.")
     assert wider == "wider: WebAssembly has no avx512f"
-    assert sealed == "sealed: it is encrypted, which only Python's edgekit.runtime opens; pack it without --encrypt"
+    assert sealed == "sealed: it is encrypted, and there is no key"
 
 
-def test_a_zip_is_to_be_unpacked(browser_sample: Program, echo_bundle: Path) -> None:
-    page = json.loads(browser_sample(echo_bundle, "--json", "--address", "?bundle=digits.zip").out)
-    assert page["message"] == "/digits.zip is a zip, and this page reads a directory: unzip it first"
+def test_a_zip_is_read(browser_sample: Program, echo_bundle: Path, tmp_path: Path) -> None:
+    packed = shutil.make_archive(str(tmp_path / "echo"), "zip", echo_bundle)
+    page = json.loads(browser_sample(packed, "--json").out)
+    assert page["verdict"] == "All 4 agree within the bundle's tolerance."
+    page = json.loads(browser_sample(packed, "--json", "--address", "?bundle=gone.zip").out)
+    assert page["message"] == "/gone.zip cannot be fetched: 404 File not found"
 
 
 def test_sums_of_int8_do_not_saturate(browser_sample: Program, tmp_path: Path) -> None:
@@ -135,4 +138,4 @@ def test_nothing_else_is_served(server: str, path: str) -> None:
 def test_serve_wants_a_bundle(tmp_path: Path) -> None:
     said = run(sys.executable, SAMPLES / "browser/serve.py", tmp_path)
     assert said.code == 2
-    assert "has no manifest.json; name a bundle's directory, and unzip a .zip first" in said.err
+    assert "has no manifest.json; name a bundle's directory, or a .zip" in said.err

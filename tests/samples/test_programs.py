@@ -144,8 +144,8 @@ _BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "newer ORT": (lambda b: _say(b, minimum_onnxruntime="99.1"), "echo: it needs ONNX Runtime 99.1 or newer, and 1."),
     "CPU": (lambda b: _say(b, cpu_features=["sse", "avx9000"]), "echo: this CPU has no avx9000"),
     "encrypted": (
-        lambda b: _say(b, encrypted={"algorithm": "AES-256-GCM"}),
-        "echo: it is encrypted, which only Python",
+        lambda b: _say(b, encrypted={"algorithm": "AES-256-GCM", "bundle_id": "0"}),
+        "echo: it is encrypted, ",
     ),
     "terminal": (lambda b: _say(b, target="\x1b[2J"), "a text holds a control character"),
     "two lines": (lambda b: _say(b, name="a\nb"), "must be"),
@@ -168,9 +168,9 @@ def test_a_bad_bundle_is_one_line(sample: Program, echo_bundle: Path, tmp_path: 
     assert said.err.count("\n") == 1
 
 
-def test_a_zip_is_to_be_unpacked(sample: Program, echo_bundle: Path, tmp_path: Path) -> None:
+def test_c_wants_a_zip_unpacked(c_sample: Program, echo_bundle: Path, tmp_path: Path) -> None:
     packed = shutil.make_archive(str(tmp_path / "bundle"), "zip", echo_bundle)
-    said = sample(packed, "--golden")
+    said = c_sample(packed, "--golden")
     assert (said.code, said.out) == (1, "")
     assert said.err == f"error: {packed} is a file, and this sample reads a directory: unzip it first\n"
 

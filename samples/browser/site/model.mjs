@@ -1,5 +1,5 @@
 /** The bundle in the browser: which runtime, which variant, and what it answers. */
-import { BundleError, checkGolden, openBundle, prepareImage, refuseSeveral, runSession, sessionOptions } from "edgekit-bundle";
+import { BundleError, checkGolden, openBundle, openZip, prepareImage, refuseSeveral, runSession, sessionOptions } from "edgekit-bundle";
 
 const VENDOR = new URL("./vendor/ort/", import.meta.url).href;
 const PROVIDERS = { wasm: "CPUExecutionProvider", webgpu: "WebGpuExecutionProvider" };
@@ -12,11 +12,10 @@ const WEBASSEMBLY = { cpu: "WebAssembly", flags: new Set(["vnni"]) };
  * @throws {BundleError}
  */
 export async function openModel(url, { ep = "wasm", variant }) {
-  if (url.pathname.endsWith(".zip")) throw new BundleError(`${url.pathname} is a zip, and this page reads a directory: unzip it first`);
   if (!Object.hasOwn(PROVIDERS, ep)) throw new BundleError(`unknown ep '${ep}'; allowed: ${Object.keys(PROVIDERS).join(", ")}`);
   const ort = await runtime(ep);
   const machine = { provider: PROVIDERS[ep], onnxruntime: ort.env.versions.web, ...WEBASSEMBLY };
-  const bundle = await openBundle(fetchFrom(url), machine);
+  const bundle = await openBundle(await filesOf(url), machine);
   return new Model(ort, ep, bundle, bundle.variant(variant)).load();
 }
 
@@ -31,13 +30,17 @@ async function runtime(ep) {
   return ort;
 }
 
-function fetchFrom(url) {
+/** How the files of a bundle are read: out of a directory, or of a .zip that is fetched whole. */
+async function filesOf(url) {
+  if (url.pathname.endsWith(".zip")) return openZip(await fetched(url), url.pathname);
   const directory = url.href.replace(/\/*$/, "/");
-  return async (path) => {
-    const answer = await fetch(new URL(path, directory));
-    if (!answer.ok) throw new BundleError(`${path} cannot be fetched: ${answer.status} ${answer.statusText}`);
-    return new Uint8Array(await answer.arrayBuffer());
-  };
+  return (path) => fetched(new URL(path, directory), path);
+}
+
+async function fetched(url, name = url.pathname) {
+  const answer = await fetch(url);
+  if (!answer.ok) throw new BundleError(`${name} cannot be fetched: ${answer.status} ${answer.statusText}`);
+  return new Uint8Array(await answer.arrayBuffer());
 }
 
 class Model {
