@@ -23,7 +23,7 @@ from edgekit.ort.child import answer_parent, ask_child
 from edgekit.ort.engines import Engine, EngineKey, KeptEngine, building, engines_home, find_engine, keep
 from edgekit.ort.libraries import preload_libraries, why_not_loaded
 from edgekit.ort.providers import find_provider, require_provider
-from edgekit.ort.tensorrt import cache_options, range_options, shape_ranges, tensorrt_version
+from edgekit.ort.tensorrt import cache_options, range_options, shape_ranges, sparsity_options, tensorrt_version
 from edgekit.progress import waiting
 from edgekit.specs import Array, TensorSpec
 
@@ -50,12 +50,13 @@ def engine_of(model: Path, provider: str, request: BenchRequest, home: Path | No
     used = [{name: array.shape for name, array in feeds.items()} for feeds in _feeds(model, inputs, request)]
     ranges = shape_ranges(inputs, used, request.engine_shapes)
     shapes = {name: str(found) for name, found in ranges.items()}
-    key = engine_key(model, provider, request, range_options(ranges), shapes)
+    told = {**range_options(ranges), **sparsity_options(_metadata(model))}
+    key = engine_key(model, provider, request, told, shapes)
     place = home or engines_home()
     timings = place / f"timings-{key.machine_digest}"
     kept = find_engine(key, place)
     built = kept or _build(model, provider, request, key, place, timings)
-    options = {**range_options(ranges), **cache_options(built.directory, timings)}
+    options = {**told, **cache_options(built.directory, timings)}
     return Engine(options, built.build_ms, kept is not None, shapes)
 
 
@@ -96,6 +97,10 @@ def _inputs(model: Path) -> tuple[TensorSpec, ...]:
     graph = read_structure(model).graph
     held = {tensor.name for tensor in graph.initializer}
     return tuple(spec_of(value) for value in graph.input if value.name not in held)
+
+
+def _metadata(model: Path) -> dict[str, str]:
+    return {entry.key: entry.value for entry in read_structure(model).metadata_props}
 
 
 def _feeds(model: Path, inputs: Sequence[TensorSpec], request: BenchRequest) -> list[dict[str, Array]]:

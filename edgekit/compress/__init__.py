@@ -4,6 +4,7 @@ from edgekit.compress.distill import distil
 from edgekit.compress.prune import channels, heads, layers, magnitude, nm, onnx_channels
 from edgekit.compress.quantize import aware, dynamic, half, int4, static, weights
 from edgekit.compress.technique import (
+    ELSEWHERE,
     TECHNIQUES,
     ExcludedNode,
     OnnxStep,
@@ -17,6 +18,7 @@ from edgekit.compress.technique import (
 )
 
 __all__ = [
+    "ELSEWHERE",
     "TECHNIQUES",
     "ExcludedNode",
     "OnnxStep",

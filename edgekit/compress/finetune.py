@@ -9,7 +9,7 @@ from edgekit.compress.technique import TorchStep
 from edgekit.data.text.beside import keep_tokenizer
 from edgekit.training.checkpoint import TrainedModel, save_checkpoint
 from edgekit.training.config import FineTuneConfig
-from edgekit.training.extras import NOTHING, Extras
+from edgekit.training.extras import NOTHING, Extras, holding_zeros
 from edgekit.training.fit import fit
 
 
@@ -27,7 +27,7 @@ def fine_tune(
         step: That changed it.
         model: Changed, with its card; in evaluation mode.
         config: How to train; None for not at all.
-        extras: What happens in the training beside that.
+        extras: What happens in the training beside that; zeros of a sparse model are held where nothing is said.
         out: Checkpoint directory; that of the step by default.
 
     Raises:
@@ -38,6 +38,8 @@ def fine_tune(
         return keep(step, model, place)
     settings = config.after(step.train)
     start, known = model, step.fingerprint
+    if extras is NOTHING:
+        extras = holding_zeros(model)
     if config.distill is not None:
         extras = taught_by_base(step, config.distill, extras)
     return fit(

@@ -217,6 +217,11 @@ def _objections(step: Technique, before: Sequence[Technique]) -> Iterator[str]:
 
 
 TECHNIQUES: dict[str, Technique] = {}
+ELSEWHERE = {
+    "prune: vocabulary": "it changes the tokeniser, and no step of a variant reads the data anew by another one: write "
+    "`export: {trim_vocabulary: true}` in a recipe of a loaded model, or run edgekit prune MODEL.onnx --method "
+    "vocabulary --data TEXTS"
+}
 F = TypeVar("F", bound=Callable[..., StepResult])
 
 

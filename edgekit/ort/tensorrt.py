@@ -126,6 +126,15 @@ def range_options(ranges: ShapeRanges) -> dict[str, str]:
     }
 
 
+def sparsity_options(metadata: Mapping[str, str]) -> dict[str, str]:
+    """What lets TensorRT try its kernels for sparse weights, where a file says that two of every four are zero.
+
+    Args:
+        metadata: The model's metadata_props.
+    """
+    return {"trt_sparsity_enable": "1"} if metadata.get("edgekit.sparsity") == "2:4" else {}
+
+
 def cache_options(engines: Path, timings: Path) -> dict[str, str]:
     """Provider options that keep built engines in one directory, and the timings of kernels in another."""
     return {

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from edgekit.compress import TECHNIQUES, StepConfig
+from edgekit.compress import ELSEWHERE, TECHNIQUES, StepConfig
 from edgekit.data import resolve_source
 from edgekit.errors import CompressError, OutputError, unknown
 from edgekit.evaluate import paired_drop, scores
@@ -141,6 +141,8 @@ def _config(method: str, options: Mapping[str, Any]) -> StepConfig:
         CompressError: with one line for each mistake.
     """
     techniques = {t.method: t for t in TECHNIQUES.values() if t.kind == "prune" and t.stage == "torch"}
+    if f"prune: {method}" in ELSEWHERE:
+        raise CompressError(f"`prune: {method}`: {ELSEWHERE[f'prune: {method}']}")
     if method not in techniques:
         raise CompressError(unknown("pruning method", method, techniques))
     try:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from edgekit.compress import TECHNIQUES
+from edgekit.compress import ELSEWHERE, TECHNIQUES
 from edgekit.errors import RecipeError, unknown
 from edgekit.recipe.mapping import include_mapping
 from edgekit.recipe.model import BASE, DATA_TAGS, Recipe
@@ -128,7 +128,8 @@ def _say(detail: ErrorDetails, location: Location) -> str:
     if kind == "missing":
         return "is missing; add it"
     if kind == "union_tag_invalid" and detail["ctx"]["tag"]:
-        return unknown("technique", str(detail["ctx"]["tag"]), TECHNIQUES)
+        name = str(detail["ctx"]["tag"])
+        return f"`{name}`: {ELSEWHERE[name]}" if name in ELSEWHERE else unknown("technique", name, TECHNIQUES)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         kinds = sorted({t.kind for t in TECHNIQUES.values()})
         keys = f"exactly one of the keys {', '.join(kinds)}" if len(kinds) > 1 else f"the key {kinds[0]}"

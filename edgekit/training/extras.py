@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgekit.data import DataSet
@@ -48,3 +48,24 @@ class Extras:
 
 
 NOTHING = Extras()
+SPARSITY = "sparsity"  # in the edits of a card: the pattern of zeros that a pruned model's weights have
+
+
+def holding_zeros(model: TrainedModel, extras: Extras = NOTHING) -> Extras:
+    """Additions that also hold the zeros of a pruned model, which training would fill again.
+
+    Args:
+        model: As the training starts; what its card does not call sparse is left alone.
+        extras: That there are already.
+    """
+    pattern = model.card.edits.get(SPARSITY)
+    masks = {n: p.detach() != 0 for n, p in model.module.named_parameters() if p.ndim > 1} if pattern else {}
+    if all(bool(mask.all()) for mask in masks.values()):
+        return extras
+
+    def callbacks(trained: TrainedModel) -> Sequence[pl.Callback]:
+        from edgekit.training.masks import HoldMasks
+
+        return [*extras.callbacks(trained), HoldMasks(masks)]
+
+    return replace(extras, key=[extras.key, SPARSITY, pattern], callbacks=callbacks)

@@ -72,6 +72,17 @@ def test_an_engine_is_built_once_for_all_batches_and_then_kept(here: Machine, ch
     assert {**here.builds[0], "trt_engine_cache_path": str(place)} == dict(first.options)
 
 
+def test_an_engine_of_a_sparse_file_tries_sparse_kernels(here: Machine, chain: Maker) -> None:
+    model = chain(16)
+    assert "trt_sparsity_enable" not in here.engine(model).options
+    sparse = onnx.load(model)
+    onnx.helper.set_model_props(sparse, {"edgekit.sparsity": "2:4"})
+    onnx.save(sparse, model)
+    found = here.engine(model)
+    assert not found.cached
+    assert found.options["trt_sparsity_enable"] == here.builds[-1]["trt_sparsity_enable"] == "1"
+
+
 def test_a_model_of_fixed_shape_has_no_ranges(here: Machine, chain: Maker) -> None:
     found = here.engine(chain(16, batch=3))
     assert found.shapes == {}

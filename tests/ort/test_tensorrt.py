@@ -9,7 +9,14 @@ import pytest
 
 from edgekit.errors import ModelError
 from edgekit.ort import tensorrt
-from edgekit.ort.tensorrt import ShapeRange, parse_range, range_options, shape_ranges, tensorrt_version
+from edgekit.ort.tensorrt import (
+    ShapeRange,
+    parse_range,
+    range_options,
+    shape_ranges,
+    sparsity_options,
+    tensorrt_version,
+)
 from edgekit.specs import TensorSpec
 
 IMAGE = TensorSpec("image", "float32", ("batch", 3, "height", "width"))
@@ -100,3 +107,9 @@ def test_the_version_is_asked_of_the_library(tmp_path: Path, monkeypatch: pytest
     assert tensorrt_version() == "10.13.2"
     monkeypatch.setattr(tensorrt, "_LIBRARIES", ("libno_such_thing.so",))
     assert tensorrt_version() is None
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "1:4", "unstructured", None])
+def test_kernels_for_two_of_four_are_tried_where_the_file_says_so(pattern: str | None) -> None:
+    told = sparsity_options({"edgekit.sparsity": pattern} if pattern else {})
+    assert told == ({"trt_sparsity_enable": "1"} if pattern == "2:4" else {})

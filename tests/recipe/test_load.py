@@ -221,6 +221,10 @@ def test_a_family_without_heads_refuses_to_lose_some(refused: Callable[..., list
         ("{prune: channels, ratio: 1.5}", "ratio: input should be less than 1, got 1.5"),
         ("{prune: channels, ratio: 0}", "ratio: input should be greater than 0, got 0"),
         ("{prune: chanels, ratio: 0.5}", "unknown technique 'prune: chanels'; did you mean 'prune: channels'?"),
+        (
+            "{prune: vocabulary}",
+            "write `export: {trim_vocabulary: true}` in a recipe of a loaded model, or run edgekit",
+        ),
         ("{prune: channels, ratoi: 0.5}", "ratoi: unknown key; did you mean 'ratio'?"),
         ("{prune: channels, ratio: 0.5, finetune: {epoch: 1}}", "unknown key; did you mean 'epochs'?"),
     ],

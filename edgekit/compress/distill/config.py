@@ -73,6 +73,12 @@ class DistillConfig(TeachingConfig, _Verb):
             yield known.no_size(self.size)
         if not self.has_own_student and BASE in self.teachers and not earlier:
             yield ITSELF
+        lost = next((name for name in reversed(earlier) if name.startswith("prune:")), "")
+        if (self.family or self.size) and lost:
+            yield (
+                f"`size` and `family` build a new student, and what `{lost}` did before is lost; put that behind it, "
+                "or leave them out to teach the model that it left"
+            )
         yield from self._other_tasks(known.tasks if known else ())
 
     def _other_tasks(self, tasks: Sequence[str]) -> Iterator[str]:

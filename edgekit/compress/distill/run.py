@@ -18,7 +18,7 @@ from edgekit.errors import CompressError
 from edgekit.tasks import Metric
 from edgekit.training.checkpoint import TrainedModel
 from edgekit.training.config import TrainConfig
-from edgekit.training.extras import Extras
+from edgekit.training.extras import Extras, holding_zeros
 from edgekit.training.fit import fit
 
 _SAID = "teacher"  # directory of what teachers said
@@ -57,6 +57,8 @@ class Distilling:
         """
         refuse_other_task(self.config, self.student.data.task)
         load_data, extras = self._text(self.config) if isinstance(self.config, SequencesConfig) else self._answers()
+        if self.student.start is not None:
+            extras = holding_zeros(self.student.start, extras)
         return fit(
             self.student.card,
             load_data,

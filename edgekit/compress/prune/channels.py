@@ -15,7 +15,7 @@ from edgekit.compress.prune.choice import Allocation, Ranking, reach
 from edgekit.compress.prune.cost import count_macs, count_parameters, sample_of
 from edgekit.compress.prune.dependencies import Found, find_groups
 from edgekit.compress.prune.normalisation import estimate_statistics
-from edgekit.compress.prune.outcome import AFTER_QUANTIZE, link, outcome
+from edgekit.compress.prune.outcome import AFTER_PATTERN, AFTER_QUANTIZE, link, outcome
 from edgekit.compress.prune.recurrent import recurrent_network
 from edgekit.compress.prune.saliency import Importance, saliency
 from edgekit.compress.prune.slots import Removal, remove
@@ -81,7 +81,7 @@ _COUNTS, _MEASUREMENTS = 12, 6  # halvings of what is removed, until a goal is m
     stage="torch",
     summary="remove whole channels, hidden units and columns; smaller and faster everywhere",
     paper="Fang et al. 2023 (DepGraph), arXiv:2301.12900; Molchanov et al. 2019, arXiv:1906.10771",
-    not_after=AFTER_QUANTIZE,
+    not_after={**AFTER_QUANTIZE, **AFTER_PATTERN},
 )
 def prune_channels(config: ChannelsConfig, step: TorchStep) -> StepResult:
     """Remove the least important channels in rounds, with fine-tuning after each.

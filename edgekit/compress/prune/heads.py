@@ -11,7 +11,7 @@ from pydantic import Field
 
 from edgekit.compress.finetune import fine_tune
 from edgekit.compress.prune.attention import Attention, count_heads, find_attentions
-from edgekit.compress.prune.outcome import AFTER_QUANTIZE, link, outcome
+from edgekit.compress.prune.outcome import AFTER_PATTERN, AFTER_QUANTIZE, link, outcome
 from edgekit.compress.prune.saliency import signed_saliency
 from edgekit.compress.prune.slots import Removal, remove
 from edgekit.compress.technique import StepConfig, StepResult, TorchStep, technique
@@ -45,7 +45,7 @@ class HeadsConfig(StepConfig):
     stage="torch",
     summary="remove whole attention heads of transformers",
     paper="Michel et al. 2019, arXiv:1905.10650; Voita et al. 2019, arXiv:1905.09418",
-    not_after=AFTER_QUANTIZE,
+    not_after={**AFTER_QUANTIZE, **AFTER_PATTERN},
 )
 def prune_heads(config: HeadsConfig, step: TorchStep) -> StepResult:
     """Remove the least important heads of all layers together.

@@ -93,6 +93,10 @@ def _choose(config: LayersConfig, step: TorchStep, stacks: list[Stack]) -> list[
 
 def _count(config: LayersConfig, total: int) -> int:
     """How many blocks go."""
+    if total < 2:
+        raise CompressError(
+            f"the model has {total} block that could be left out, and one has to stay; use `prune: channels`"
+        )
     count = total - config.left if config.left is not None else round((config.ratio or 0) * total)
     if not 0 < count < total:
         asked = f"left: {config.left}" if config.left is not None else f"ratio {config.ratio:g}"

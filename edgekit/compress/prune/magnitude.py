@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from edgekit.compress.finetune import fine_tune
-from edgekit.compress.prune.outcome import AFTER_QUANTIZE, link
+from edgekit.compress.prune.normalisation import estimate_statistics
+from edgekit.compress.prune.outcome import AFTER_PATTERN, AFTER_QUANTIZE, link
 from edgekit.compress.technique import StepConfig, StepResult, TorchStep, technique
 from edgekit.errors import CompressError
 from edgekit.training.checkpoint import TrainedModel
 from edgekit.training.config import FineTuneConfig
-from edgekit.training.extras import NOTHING, Extras
+from edgekit.training.extras import NOTHING, SPARSITY, Extras
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -59,7 +60,7 @@ class MagnitudeConfig(StepConfig):
     stage="torch",
     summary="set the smallest weights to zero: compresses well, runs no faster in ONNX Runtime",
     paper="Zhu and Gupta 2017, arXiv:1710.01878; Han et al. 2015, arXiv:1506.02626",
-    not_after=AFTER_QUANTIZE,
+    not_after={**AFTER_QUANTIZE, **AFTER_PATTERN},
 )
 def prune_magnitude(config: MagnitudeConfig, step: TorchStep) -> StepResult:
     """Set the smallest weights to zero, gradually while the model trains on.
@@ -71,12 +72,15 @@ def prune_magnitude(config: MagnitudeConfig, step: TorchStep) -> StepResult:
     ramp = config.ramp_epochs
     pruned = copy.deepcopy(step.model.module)
     masks = smallest(pruned, names, config.ratio, config.allocation)
-    cut = TrainedModel(masked(pruned, masks), step.model.card)
+    card = replace(step.model.card, edits={**step.model.card.edits, SPARSITY: "unstructured"})
+    cut = TrainedModel(masked(pruned, masks).eval(), card)
     links = [link(step, cut, "pruned")]
     if config.finetune is None:
+        if estimate_statistics(cut, step.load_data().splits["calibration"]):
+            links.append(link(step, cut, "normalised anew"))
         fine_tune(step, cut, None)
         return _told(config, step, cut, names, links)
-    start = step.model if ramp else cut
+    start = TrainedModel(step.model.module, card) if ramp else cut
     tuned = fine_tune(step, start, config.finetune, extras=_extras(config, names, masks, ramp))
     return _told(config, step, tuned, names, [*links, link(step, tuned, "fine-tuned")])
 

@@ -16,13 +16,14 @@ from edgekit.compress.finetune import fine_tune
 from edgekit.compress.prune.cost import sample_of
 from edgekit.compress.prune.dependencies import find_groups
 from edgekit.compress.prune.magnitude import compressed_bytes, masked, prunable, zeros_of
+from edgekit.compress.prune.normalisation import estimate_statistics
 from edgekit.compress.prune.outcome import AFTER_QUANTIZE, link
 from edgekit.compress.prune.permute import permute, search_order
 from edgekit.compress.technique import ExcludedNode, StepConfig, StepResult, TorchStep, technique
 from edgekit.errors import CompressError
 from edgekit.training.checkpoint import TrainedModel
 from edgekit.training.config import FineTuneConfig
-from edgekit.training.extras import NOTHING
+from edgekit.training.extras import SPARSITY
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -72,13 +73,12 @@ def prune_nm(config: NmConfig, step: TorchStep) -> StepResult:
     names, excluded = _divisible(module, many)
     gained = _reorder(step, module, names, few, many) if config.permute else 1.0
     masks = {name: largest(module.get_parameter(name).detach(), few, many) for name in names}
-    card = replace(step.model.card, edits={**step.model.card.edits, "sparsity": config.pattern})
+    card = replace(step.model.card, edits={**step.model.card.edits, SPARSITY: config.pattern})
     pruned = TrainedModel(masked(module, masks).eval(), card)
     links = [link(step, pruned, "pruned")]
-    from edgekit.training.masks import HoldMasks
-
-    extras = replace(NOTHING, key=["nm", config.pattern], callbacks=lambda model: [HoldMasks(masks)])
-    tuned = fine_tune(step, pruned, config.finetune, extras=extras)
+    if config.finetune is None and estimate_statistics(pruned, step.load_data().splits["calibration"]):
+        links.append(link(step, pruned, "normalised anew"))
+    tuned = fine_tune(step, pruned, config.finetune)
     links += [link(step, tuned, "fine-tuned")] if config.finetune else []
     return _told(config, step, tuned, links, names, excluded, gained)
 
@@ -94,7 +94,7 @@ def _divisible(module: nn.Module, many: int) -> tuple[list[str], tuple[ExcludedN
     fit = [name for name in names if inputs[name] % many == 0]
     if not fit:
         raise CompressError(f"no layer has a number of inputs that {many} divides; got {sorted(set(inputs.values()))}")
-    reasons = {n: f"its {inputs[n]} inputs are no multiple of {many}" for n in names if n not in fit}
+    reasons = {n: f"its number of inputs, {inputs[n]}, is no multiple of {many}" for n in names if n not in fit}
     return fit, tuple(ExcludedNode(name, why) for name, why in reasons.items())
 
 
@@ -136,9 +136,10 @@ def _told(
 ) -> StepResult:
     zeros, total = zeros_of(model.module, names)
     before, after = (compressed_bytes(m.module) for m in (step.model, model))
+    layers = f"{len(names)} layer{'s' if len(names) > 1 else ''}"
     reason = (
-        f"{config.pattern} sparse in {len(names)} layers ({100 * zeros / total:.0f} % zeros there), marked for "
-        f"TensorRT's sparse kernels; ONNX Runtime on a CPU runs no faster for it, zipped the weights are "
+        f"{config.pattern} sparse in {layers} ({100 * zeros / total:.0f} % zeros there), marked for TensorRT's sparse "
+        f"kernels; ONNX Runtime on a CPU runs no faster for it, zipped the weights are "
         f"{before / max(1, after):.2f} times smaller"
     )
     details = {

@@ -79,6 +79,11 @@ class OnnxChannelsConfig(StepConfig):
     summary="channels of any ONNX graph removed for good, without its source; calibration data makes good for them",
     paper="arXiv:2301.12900, arXiv:2302.04089, arXiv:1707.06168",
     needs_calibration=True,
+    not_after={
+        "quantize": "it works on float weights; put it before",
+        "prune: nm": "it would break the pattern of zeros; use `prune: channels`, and `prune: nm` behind it",
+        "prune: magnitude": "fitting what is left fills the zeros again; use `prune: channels` in its place",
+    },
 )
 def prune_onnx_channels(config: OnnxChannelsConfig, step: OnnxStep) -> StepResult:
     """Remove channels of a file and write what is left.

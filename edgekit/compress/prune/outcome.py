@@ -10,6 +10,8 @@ from edgekit.training.checkpoint import TrainedModel
 
 AFTER_QUANTIZE = {"quantize": "learnt scales belong to the weights that are there; prune first"}
 
+AFTER_PATTERN = {"prune: nm": "it would break the pattern of zeros; put `prune: nm` behind it"}
+
 
 def link(step: TorchStep, model: TrainedModel, name: str) -> dict[str, Any]:
     """What a model is worth after a part of a step."""

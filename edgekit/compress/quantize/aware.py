@@ -32,6 +32,7 @@ from edgekit.load.trained_graph import keep_graph
 from edgekit.steps import StepStore
 from edgekit.training.checkpoint import TrainedModel
 from edgekit.training.config import FineTuneConfig
+from edgekit.training.extras import SPARSITY
 from edgekit.training.start import start_key
 from edgekit.training.teaching import TaughtConfig
 
@@ -169,7 +170,10 @@ def _trainable(step: TorchStep, graph: Path) -> TrainedModel:
         raise CompressError(str(error)) from error
     card = step.model.card
     described = {"graph": keep_graph(model, make_directory(step.out)), "limits": dict(card.limits)}
-    changed = replace(card, inputs=card.model_inputs, outputs=tuple(module.outputs), architecture=described, edits={})
+    sparse = {SPARSITY: card.edits[SPARSITY]} if SPARSITY in card.edits else {}
+    changed = replace(
+        card, inputs=card.model_inputs, outputs=tuple(module.outputs), architecture=described, edits=sparse
+    )
     return TrainedModel(module.eval(), changed)
 
 

@@ -96,6 +96,10 @@ def test_a_pruned_copy_learns_from_the_base(pico_cnn: Path, tmp_path: Path) -> N
     [
         ("[{distill: logits}]", "variants.a[0]: `distill: logits`: the student is the base itself, and so is the"),
         ("[{distill: logits, size: huge}]", "unknown size 'huge' of family 'cnn'; allowed:"),
+        (
+            "[{prune: channels, ratio: 0.5}, {distill: logits, size: pico}]",
+            "variants.a[1]: `distill: logits`: `size` and `family` build a new student, and what `prune: channels` did",
+        ),
         ("[{distill: logits, family: cn}]", "variants.a[0].family: unknown family 'cn'; did you mean 'cnn'?"),
         ("[{distill: logit, size: pico}]", "unknown technique 'distill: logit'; did you mean 'distill: logits'?"),
         ("[{distill: logits, size: pico, angle: 1.0}]", "angle: is for relation, and this is logits; leave it out"),

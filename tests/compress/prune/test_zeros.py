@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from edgekit.compress import TorchStep
+from edgekit.compress import TorchStep, misplaced
+from edgekit.compress.distill.config import LogitsConfig
+from edgekit.compress.distill.distil import distil
 from edgekit.compress.prune.cost import sample_of
 from edgekit.compress.prune.dependencies import find_groups
 from edgekit.compress.prune.magnitude import MagnitudeConfig, cubic, prunable, prune_magnitude, smallest, zeros_of
 from edgekit.compress.prune.nm import NmConfig, largest, prune_nm
 from edgekit.compress.prune.permute import permute, search_order
+from edgekit.compress.quantize.aware import AwareConfig, quantize_aware
 from edgekit.errors import CompressError
 from edgekit.export.torch_onnx import export_onnx
 from edgekit.training.masks import HoldMasks
@@ -154,7 +158,9 @@ def test_two_of_four_stay_zero_and_the_file_says_so(step_of: Prepare, tmp_path: 
         assert int((groups != 0).sum(1).max()) <= 2, name
     assert result.details["magnitude_gained"] > 1.0
     assert result.details["sparsity"] == pytest.approx(0.5, abs=0.01)
-    assert {n.name: n.reason for n in result.excluded_nodes} == {"0.weight": "its 1 inputs are no multiple of 4"}
+    assert {n.name: n.reason for n in result.excluded_nodes} == {
+        "0.weight": "its number of inputs, 1, is no multiple of 4"
+    }
     export_onnx(model, tmp_path / "m.onnx")
     said = {p.key: p.value for p in onnx.load(tmp_path / "m.onnx").metadata_props}
     assert said["edgekit.sparsity"] == "2:4"
@@ -171,3 +177,71 @@ def test_patterns_that_make_no_sense(step_of: Prepare) -> None:
 def test_nothing_to_set_to_zero() -> None:
     with pytest.raises(CompressError, match="the model has no matrix and no kernel"):
         prunable(torch.nn.ReLU())
+
+
+def after(step: TorchStep, place: Path) -> TorchStep:
+    """The next step of a chain."""
+    return replace(step, model=step.open(step.out), out=place / "checkpoint", work=place)
+
+
+def groups_of_four(values: Any) -> Any:
+    """Weights of a file or a module along their inputs, (groups, 4)."""
+    return np.moveaxis(np.asarray(values), 1, -1).reshape(-1, 4)
+
+
+def test_later_steps_keep_the_pattern(step_of: Prepare, tmp_path: Path) -> None:
+    step = step_of("cnn", batch_size=64)
+    prune_nm(NmConfig(finetune=None), step)
+    taught = LogitsConfig.model_validate({"train": {"epochs": 1}})
+    distil(taught, after(step, tmp_path / "taught"))
+    sparse = after(replace(step, out=tmp_path / "taught" / "checkpoint"), tmp_path / "aware")
+    before = {
+        name: p.detach() for name, p in sparse.model.module.named_parameters() if p.ndim > 1 and p.shape[1] % 4 == 0
+    }
+    assert before
+    assert all(int((groups_of_four(p) != 0).sum(1).max()) <= 2 for p in before.values())
+    quantize_aware(AwareConfig.model_validate({"epochs": 1, "distill": False}), sparse)
+    file = tmp_path / "m.onnx"
+    export_onnx(sparse.open(sparse.out), file)
+    model = onnx.load(file)
+    assert {p.key: p.value for p in model.metadata_props}["edgekit.sparsity"] == "2:4"
+    kernels = [onnx.numpy_helper.to_array(t) for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8]
+    kernels = [k for k in kernels if k.ndim > 1 and k.shape[1] % 4 == 0]
+    assert len(kernels) == len(before)
+    assert all(int((groups_of_four(k) != 0).sum(1).max()) <= 2 for k in kernels)
+
+
+def test_zeros_by_magnitude_last_too(step_of: Prepare, tmp_path: Path) -> None:
+    step = step_of("cnn", batch_size=64)
+    prune_magnitude(MagnitudeConfig(ratio=0.6, finetune=None), step)
+    pruned = after(step, tmp_path / "next")
+    zeros, total = zeros_of(pruned.model.module, prunable(pruned.model.module))
+    distil(LogitsConfig.model_validate({"train": {"epochs": 1}}), pruned)
+    module = pruned.open(pruned.out).module
+    assert zeros_of(module, prunable(module)) == (zeros, total)
+    assert zeros / total == pytest.approx(0.6, abs=0.005)
+
+
+def test_without_training_normalisation_is_estimated_anew(step_of: Prepare) -> None:
+    step = step_of("resnet")
+    result = prune_magnitude(MagnitudeConfig(ratio=0.5, finetune=None), step)
+    assert [link["name"] for link in result.details["links"]] == ["pruned", "normalised anew"]
+
+
+@pytest.mark.parametrize(
+    ("chain", "said"),
+    [
+        (["prune: nm", "prune: channels"], "it would break the pattern of zeros; put `prune: nm` behind it"),
+        (["prune: nm", "prune: heads"], "it would break the pattern of zeros"),
+        (["prune: nm", "prune: magnitude"], "it would break the pattern of zeros"),
+        (["prune: nm", "prune: onnx-channels"], "use `prune: channels`, and `prune: nm` behind it"),
+        (["prune: magnitude", "prune: onnx-channels"], "fills the zeros again"),
+        (["quantize: static", "prune: onnx-channels"], "it works on float weights; put it before"),
+    ],
+)
+def test_orders_that_make_no_sense(chain: list[str], said: str) -> None:
+    ((index, reason),) = misplaced(chain)
+    assert index == 1
+    assert said in reason
+    assert reason.startswith(f"`{chain[1]}` cannot follow `{chain[0]}`: ")
+    assert not misplaced(["prune: channels", "prune: nm", "distill: logits", "quantize: aware"])
