@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgekit.errors import ModelError
 from edgekit.families.decoder import CausalAttention, SinusoidalPositions, hidden_ahead
 from edgekit.families.layers import HIDDEN, SelfAttention
+
+Pair = tuple[Tensor, Tensor]
 
 
 class EncoderBlock(nn.Module):
@@ -55,23 +60,25 @@ class MemoryBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, ahead: Tensor, memory: Tensor, hidden: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, ahead: Tensor, read: Pair, hidden: Tensor, past: Pair | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Go on.
 
         Args:
             x: What was written, (n, target length, width).
-            ahead: Added to its scores: (target length, target length).
-            memory: What was read, (n, length, width).
+            ahead: Added to its scores: (target length, past + target length).
+            read: Keys and values of what was read, (n, heads, length, width / heads) each.
             hidden: Added to the scores of that: (n, 1, 1, length).
+            past: Keys and values of what was written before, (n, heads, past, width / heads) each.
 
         Returns:
-            (n, target length, width).
+            (n, target length, width), and the keys and values of all that was written.
         """
-        x = x + self.dropout(self.attention.remember(self.attention_norm(x), ahead)[0])
-        read = self.memory_attention.keys_and_values(memory)
+        mixed, key, value = self.attention.remember(self.attention_norm(x), ahead, past)
+        x = x + self.dropout(mixed)
         x = x + self.dropout(self.memory_attention.attend(self.memory_norm(x), *read, hidden))
-        out: Tensor = x + self.dropout(self.mlp(self.mlp_norm(x)))
-        return out
+        return x + self.dropout(self.mlp(self.mlp_norm(x))), key, value
 
 
 class EncoderDecoder(nn.Module):
@@ -140,16 +147,48 @@ class EncoderDecoder(nn.Module):
 
     def decode(self, target: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """Write: int64 (n, target length), what `encode` gave, and the mask that it had -> logits as `forward`."""
-        table = self.source if self.target is None else self.target
-        x = self._embedded(table, target)
-        ahead = hidden_ahead(torch.arange(target.shape[1], device=target.device), 0, x.dtype)
-        hidden = self._hidden(mask)
-        for block in self.decoder:
-            x = block(x, ahead, memory, hidden)
-        return functional.linear(self.decoder_norm(x), table.weight)
+        return self.write(target, mask, self.looked_at(memory))[0]
 
-    def _embedded(self, table: nn.Embedding, ids: Tensor) -> Tensor:
-        places = torch.arange(ids.shape[1], device=ids.device)
+    def looked_at(self, memory: Tensor) -> list[Tensor]:
+        """Keys and values of what `encode` gave, two a block of the decoder: (n, heads, length, width / heads)."""
+        blocks = (block.get_submodule("memory_attention") for block in self.decoder)
+        attentions = (a for a in blocks if isinstance(a, SelfAttention))
+        return [each for attention in attentions for each in attention.keys_and_values(memory)]
+
+    def write(self, target: Tensor, mask: Tensor, read: Sequence[Tensor], past: Sequence[Tensor] = ()) -> list[Tensor]:
+        """Write on.
+
+        Args:
+            target: int64 (n, target length): what comes next, all of it where there is no past.
+            mask: Of what was read.
+            read: What `looked_at` gave.
+            past: Keys and values of what was written before, two a block, (n, heads, past, width / heads).
+
+        Returns:
+            Logits (n, target length, target vocabulary), then the keys and values of all that was written.
+
+        Raises:
+            ModelError: if there are keys and values of another number of blocks.
+        """
+        if len(read) != 2 * len(self.decoder) or len(past) not in (0, len(read)):
+            raise ModelError(
+                f"the decoder has {len(self.decoder)} blocks, and keys and values of {len(read) // 2} are given; a "
+                "model whose blocks were pruned is exported with --part encoder and --part decoder"
+            )
+        table = self.source if self.target is None else self.target
+        before = past[0].shape[2] if past else 0
+        places = torch.arange(before + target.shape[1], device=target.device)
+        x = self._embedded(table, target, places[before:])
+        ahead, hidden = hidden_ahead(places, before, x.dtype), self._hidden(mask)
+        present: list[Tensor] = []
+        for index, block in enumerate(self.decoder):
+            own = slice(2 * index, 2 * index + 2)
+            x, *kept = block(x, ahead, tuple(read[own]), hidden, tuple(past[own]) or None)
+            present += kept
+        return [functional.linear(self.decoder_norm(x), table.weight), *present]
+
+    def _embedded(self, table: nn.Embedding, ids: Tensor, places: Tensor | None = None) -> Tensor:
+        places = torch.arange(ids.shape[1], device=ids.device) if places is None else places
         out: Tensor = self.dropout(table(ids) * self.scale + self.positions(places))
         return out
 
@@ -180,6 +219,34 @@ class DecoderPart(nn.Module):
     def forward(self, target: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """See `EncoderDecoder.decode`."""
         return self.network.decode(target, memory, mask)
+
+
+class CachedEncoderPart(nn.Module):
+    """What reads, once a text: int64 (n, length) twice -> what `EncoderDecoder.looked_at` gives."""
+
+    def __init__(self, network: EncoderDecoder) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, source: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        return tuple(self.network.looked_at(self.network.encode(source, mask)))
+
+
+class CachedDecoderPart(nn.Module):
+    """What writes on: see `EncoderDecoder.write`; half of the tensors are of what was read, half of what was written.
+
+    The first time, what was written has no tokens.
+    """
+
+    def __init__(self, network: EncoderDecoder) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, target: Tensor, mask: Tensor, *remembered: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        half = len(remembered) // 2
+        return tuple(self.network.write(target, mask, remembered[:half], remembered[half:]))
 
 
 def _initialise(module: EncoderDecoder, width: int) -> None:

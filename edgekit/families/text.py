@@ -43,16 +43,17 @@ def with_past(inputs: Inputs, size: Mapping[str, Any]) -> Inputs:
     heads = size["heads"] if isinstance(size["heads"], list) else [size["heads"]] * size["depth"]
     width = size.get("head_width") or size["width"] // heads[0]
     shapes = (("batch", count, "past", width) for count in heads for _ in ("key", "value"))
-    specs = (TensorSpec(f"past_key_values.{n}", "float32", s) for n, s in zip(_cached(size), shapes, strict=True))
+    specs = (TensorSpec(f"past_key_values.{n}", "float32", s) for n, s in zip(cached(size), shapes, strict=True))
     return (*inputs, *specs)
 
 
 def with_present(size: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the logits, and of the keys and values of all tokens so far."""
-    return ("logits", *(f"present.{name}" for name in _cached(size)))
+    return ("logits", *(f"present.{name}" for name in cached(size)))
 
 
-def _cached(size: Mapping[str, Any]) -> list[str]:
+def cached(size: Mapping[str, Any]) -> list[str]:
+    """Names of a key and a value a block."""
     return [f"{block}.{what}" for block in range(size["depth"]) for what in ("key", "value")]
 
 

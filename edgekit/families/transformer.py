@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ModelError, RecipeError
 from edgekit.families.family import Family, Inputs, Part
-from edgekit.families.text import CACHE, DECODER_SIZES, itself, vocabulary_of
+from edgekit.families.text import CACHE, DECODER_SIZES, cached, itself, vocabulary_of, with_present
 from edgekit.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -115,7 +115,10 @@ def _remembering(module: nn.Module) -> nn.Module:
     from edgekit.families.decoder import Decoder
 
     if not isinstance(module, Decoder):
-        raise ModelError("only a language model has the part 'cache'; take --part encoder and --part decoder")
+        raise ModelError(
+            "only a language model has the part 'cache'; take --part encoder-cache and --part decoder-cache, or "
+            "--part encoder and --part decoder"
+        )
     return itself(module)
 
 
@@ -129,6 +132,46 @@ def _written(inputs: Inputs, size: Mapping[str, Any]) -> Inputs:
     memory = TensorSpec("memory", "float32", ("batch", "length", size["width"]))
     named = {s.name: s for s in inputs} | {"memory": memory}
     return tuple(named[name] for name in ("target", "memory", "mask") if name in named)
+
+
+def _cached_encoder(module: nn.Module) -> nn.Module:
+    from edgekit.families.encoder_decoder import CachedEncoderPart
+
+    return CachedEncoderPart(_network(module))
+
+
+def _cached_decoder(module: nn.Module) -> nn.Module:
+    from edgekit.families.encoder_decoder import CachedDecoderPart
+
+    return CachedDecoderPart(_network(module))
+
+
+def _looked_at(size: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of keys and values of what was read, for each block of the decoder."""
+    return tuple(f"memory.{name}" for name in cached(size))
+
+
+def _written_on(inputs: Inputs, size: Mapping[str, Any]) -> Inputs:
+    """What a decoder with a cache gets: the next ids, and keys and values of what was read and what was written."""
+    own, others = _heads_of_the_decoder(size)
+    width = size.get("head_width") or size["width"] // size["heads"]
+    kinds = (("memory", others, "length"), ("past_key_values", own, "past"))
+    remembered = (
+        TensorSpec(f"{kind}.{block}.{what}", "float32", ("batch", heads[block], dim, width))
+        for kind, heads, dim in kinds
+        for block in range(size["depth"])
+        for what in ("key", "value")
+    )
+    named = {s.name: s for s in inputs}
+    return (*(named[name] for name in ("target", "mask") if name in named), *remembered)
+
+
+def _heads_of_the_decoder(size: Mapping[str, Any]) -> tuple[list[int], list[int]]:
+    """Of each block: of the attention to what was written, and of that to what was read."""
+    if not isinstance(size["heads"], list):
+        return [size["heads"]] * size["depth"], [size["heads"]] * size["depth"]
+    both = size["heads"][-2 * size["depth"] :]  # pruning counts the encoder's first, then both of each block
+    return both[::2], both[1::2]
 
 
 _MINI = {"width": 128, "depth": 3, "heads": 4, "positions": 128, "dropout": 0.1}
@@ -151,5 +194,7 @@ TRANSFORMER = Family(
         "cache": Part(_remembering, CACHE.inputs, CACHE.outputs),
         "encoder": Part(_encoder, _read, ("memory",)),
         "decoder": Part(_decoder, _written, ("logits",)),
+        "encoder-cache": Part(_cached_encoder, _read, _looked_at),
+        "decoder-cache": Part(_cached_decoder, _written_on, with_present),
     },
 )

@@ -10,16 +10,22 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgekit import interrupt
+from edgekit.data.split import empty_memory
 from edgekit.data.text.beside import find_tokenizers, told_of
 from edgekit.data.text.pairs import PairPreprocessing
 from edgekit.data.text.tokenizer import PairTokenizers
-from edgekit.errors import DataError, ModelError
+from edgekit.errors import DataError, InputError, ModelError
 from edgekit.generate.beam import Hypothesis, NextLogits, beam_search
 from edgekit.ort import Session
 from edgekit.specs import Array, Feeds
 
+_CACHED = ("target", "mask")  # and keys and values of what was read and what was written
 _READ, _WRITTEN, _WHOLE = ("source", "mask"), ("target", "memory", "mask"), ("source", "mask", "target")
+_KINDS = {_READ: "encoder", _WRITTEN: "decoder", _CACHED: "decoder with a cache", _WHOLE: "whole model of pairs"}
+_AND_MORE = ", memory.… and past_key_values.…"
+_MEMORY, _PAST = "memory", "past_key_values"
 _TASK = "sequence-to-sequence"
+_MOST_PENALTY = 10
 _LONGEST = 512  # where the file sets no limit
 
 
@@ -47,6 +53,57 @@ class TwoFiles:
             return _last(self.decoder.run({"target": so_far, **_repeated(spread, len(so_far))})[0])
 
         return ask
+
+
+@dataclass(frozen=True)
+class WithCache:
+    """An encoder, which also looks at the text once for all blocks of the decoder, and a decoder that remembers."""
+
+    encoder: Session
+    decoder: Session
+
+    def read(self, feeds: Feeds) -> NextLogits:
+        """See `PairModel`."""
+        looked_at = dict(zip((s.name for s in self.encoder.outputs), self.encoder.run(feeds), strict=True))
+        return _Remembered(self.decoder, {**looked_at, "mask": feeds["mask"]})
+
+
+class _Remembered:
+    """Asks for the next id by the last ones alone; what is remembered is found by what was written before.
+
+    Args:
+        decoder: The session.
+        read: Of one text.
+    """
+
+    def __init__(self, decoder: Session, read: Feeds) -> None:
+        self._decoder, self._read = decoder, read
+        self._spread: dict[int, Feeds] = {}
+        self._pasts = [s for s in decoder.inputs if s.name.startswith(_PAST)]
+        self._rows: dict[tuple[int, ...], int] = {}
+        self._kept: list[Array] = []
+
+    def __call__(self, so_far: Array) -> Array:
+        """Logits of the next id of each sequence: int64 (k, t) -> float32 (k, vocabulary)."""
+        sequences = [tuple(row) for row in so_far.tolist()]
+        rows = [self._rows[before] for before in (s[:-1] for s in sequences) if before in self._rows]
+        known = len(rows) == len(sequences)
+        past = [a[rows] for a in self._kept] if known else [empty_memory(s, len(so_far)) for s in self._pasts]
+        logits, *self._kept = self._decoder.run(
+            {
+                "target": so_far[:, -1:] if known else so_far,
+                **self._read_for(len(so_far)),
+                **{spec.name: array for spec, array in zip(self._pasts, past, strict=True)},
+            }
+        )
+        self._rows = {sequence: row for row, sequence in enumerate(sequences)}
+        return _last(logits)
+
+    def _read_for(self, count: int) -> Feeds:
+        """What was read, for so many sequences."""
+        if count not in self._spread:
+            self._spread = {count: _repeated(self._read, count)}
+        return self._spread[count]
 
 
 @dataclass(frozen=True)
@@ -80,12 +137,17 @@ class Translator:
         Args:
             text: To read.
             width: Of the beam; 1 takes the likeliest id each time.
-            penalty: Exponent of the length, see `beam_search`.
+            penalty: Exponent of the length, see `beam_search`; 0 to 10.
             most: Most ids of an answer; what the model can write by default.
 
         Raises:
             DataError: if the text is empty, or longer than the model takes.
+            InputError: if the penalty is out of its range.
         """
+        if not 0 <= penalty <= _MOST_PENALTY:
+            raise InputError(
+                f"length-penalty must lie in 0..{_MOST_PENALTY}, got {penalty}; 0 compares sums, 1 compares means"
+            )
         known = self.preparation.tokenizers.target
         ask = self.model.read(self._feeds(text))
 
@@ -159,9 +221,11 @@ def open_translator(
     preparation = PairPreprocessing(known, longest + 1, truncate=False)
     if decoder is None:
         return Translator(OneFile(first), preparation, longest)
-    second = _open(decoder, _WRITTEN, provider, threads)
+    remembers = first.outputs[0].name != "memory"
+    second = _open(decoder, _CACHED if remembers else _WRITTEN, provider, threads)
     _require_a_pair(model, first, decoder, second)
-    return Translator(TwoFiles(first, second), preparation, longest)
+    pair = WithCache(first, second) if remembers else TwoFiles(first, second)
+    return Translator(pair, preparation, longest)
 
 
 def is_model_of_pairs(path: Path) -> bool:
@@ -183,24 +247,32 @@ def _open(path: Path, wanted: Sequence[str], provider: str, threads: int | None)
         )
     admit_model(path)
     session = Session(path, provider, threads=threads)
-    got = tuple(s.name for s in session.inputs)
-    if set(got) != set(wanted):
-        what = {_READ: "encoder", _WRITTEN: "decoder"}.get(tuple(wanted), "whole model of pairs")
+    got = tuple(s.name for s in session.inputs if not s.name.startswith((_PAST, f"{_MEMORY}.")))
+    if set(got) != set(wanted) or (wanted == _CACHED) != (len(got) < len(session.inputs)):
+        what = _KINDS[tuple(wanted)]
         raise ModelError(
-            f"{path} is no {what}: it takes {', '.join(got)}, and one takes {', '.join(wanted)}; "
+            f"{path} is no {what}: it takes {_listed([s.name for s in session.inputs])}, and one takes "
+            f"{', '.join(wanted)}{_AND_MORE if wanted == _CACHED else ''}; "
             "give encoder.onnx, and --decoder decoder.onnx, as `edgekit export --part` writes them"
         )
     return session
 
 
+def _listed(names: Sequence[str]) -> str:
+    """The first of them."""
+    return ", ".join([*names[:4], *(["…"] if len(names) > 4 else [])])
+
+
 def _require_a_pair(model: Path, encoder: Session, decoder_path: Path, decoder: Session) -> None:
     """Refuse files of two models."""
-    given = encoder.outputs[0].shape[-1]
-    taken = next(s.shape[-1] for s in decoder.inputs if s.name == "memory")
+    given = [(s.name, s.shape[-1]) for s in encoder.outputs]
+    taken = [(s.name, s.shape[-1]) for s in decoder.inputs if s.name.startswith(_MEMORY)]
     said = [told_of(session.metadata) for session in (encoder, decoder)]
     if given != taken or said[0] != said[1]:
+        widths = [", ".join(dict.fromkeys(str(width) for _, width in each)) for each in (given, taken)]
         raise ModelError(
-            f"{model} and {decoder_path} are of two models: their widths are {given} and {taken}, their tokenisers "
+            f"{model} and {decoder_path} are of two models: their widths are {widths[0]} and {widths[1]}, of "
+            f"{len(given)} and {len(taken)} tensors, their tokenisers "
             f"{'the same' if said[0] == said[1] else 'different'}; export both from one checkpoint"
         )
 

@@ -25,14 +25,16 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def spelling(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pico transformer of pairs: `checkpoint`, `whole.onnx`, `encoder.onnx` and `decoder.onnx`; only to be read."""
+    """A pico transformer of pairs: `checkpoint`, `whole.onnx`, and encoder and decoder, each also with a cache; to be
+    read only.
+    """
     place = tmp_path_factory.mktemp("spelling")
     (place / "pairs.csv").write_text(spelled(700), encoding="utf-8")
     progress.set_quiet(True)
     options = {"epochs": 6, "batch_size": 16, "learning_rate": 1e-2}
     train_family("transformer", "pico", pairs_in(place), place / "checkpoint", options)
     export_source(place / "checkpoint", place / "whole.onnx")
-    for part in ("encoder", "decoder"):
+    for part in ("encoder", "decoder", "encoder-cache", "decoder-cache"):
         export_source(place / "checkpoint", place / f"{part}.onnx", part=part)
     return place
 

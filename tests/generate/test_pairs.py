@@ -6,6 +6,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from edgekit.errors import DataError, ModelError
 from edgekit.evaluate import evaluate
 from edgekit.export import export_source
 from edgekit.generate.files import split_for, tokenizers_of
-from edgekit.generate.pairs import is_model_of_pairs, open_translator
+from edgekit.generate.pairs import WithCache, is_model_of_pairs, open_translator
 from edgekit.ort import Session
+from edgekit.specs import Array, Feeds, TensorSpec
 from edgekit.tasks import find_metric
 from edgekit.tasks.language import log_probabilities
 from edgekit.tasks.sequence_to_sequence import write_greedily
@@ -27,6 +29,22 @@ from edgekit.training.checkpoint import TrainedModel, load_checkpoint, read_conf
 from tests.generate.conftest import pairs_in
 
 Cli = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Counting:
+    """A session that notes the shape of what is to be written on."""
+
+    session: Session
+    asked: list[tuple[int, ...]]
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self.session.inputs
+
+    def run(self, feeds: Feeds) -> list[Array]:
+        self.asked.append(feeds["target"].shape)
+        return self.session.run(feeds)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +85,47 @@ def test_two_files_write_what_torch_writes(spelling: Path, trained: TrainedModel
         wanted = [int(i) for i in row if i >= 0]
         most = split.labels.shape[1]
         assert [list(t.write(text, most=most)[0].ids) for t in (two, one)] == [wanted, wanted]
+
+
+def test_a_cache_writes_the_same_and_reads_once(spelling: Path) -> None:
+    """Greedy and by a beam, whose sequences change their order; one id a run, whatever was written."""
+    plain = open_translator(spelling / "encoder.onnx", spelling / "decoder.onnx")
+    cached = open_translator(spelling / "encoder-cache.onnx", spelling / "decoder-cache.onnx")
+    assert isinstance(cached.model, WithCache)
+    for text in ("ab", "hgfedcba", "ca", "bbbbbbbb"):
+        for width in (1, 3, 8):
+            ours, theirs = (t.write(text, width=width) for t in (cached, plain))
+            assert [a.ids for a in ours] == [a.ids for a in theirs]
+            assert [a.score for a in ours] == pytest.approx([a.score for a in theirs], abs=1e-4)
+    asked: list[tuple[int, ...]] = []
+    decoder = cached.model.decoder
+    counted = WithCache(cached.model.encoder, Counting(decoder, asked))  # type: ignore[arg-type]
+    written = replace(cached, model=counted).write("abcd", width=3)[0]
+    assert asked[0] == (1, 1)
+    assert all(shape == (3, 1) or shape[1] == 1 for shape in asked)
+    assert len(asked) >= len(written.ids)
+
+
+def test_a_cache_that_knows_nothing_of_what_was_written_reads_it(spelling: Path) -> None:
+    cached = open_translator(spelling / "encoder-cache.onnx", spelling / "decoder-cache.onnx")
+    plain = open_translator(spelling / "encoder.onnx", spelling / "decoder.onnx")
+    feeds = cached.preparation.read(["abc"], "x")
+    rows = np.array([[1, 2, 3], [1, 3, 2]])
+    wanted = plain.model.read(feeds)(rows)
+    ask = cached.model.read(feeds)
+    assert ask(rows) == pytest.approx(wanted, abs=1e-4)
+    assert ask(rows[:, :2]) == pytest.approx(plain.model.read(feeds)(rows[:, :2]), abs=1e-4)
+
+
+def test_one_file_serves_the_first_step_and_later_ones(spelling: Path) -> None:
+    session = Session(spelling / "decoder-cache.onnx")
+    assert [s.name for s in session.inputs][:4] == ["target", "mask", "memory.0.key", "memory.0.value"]
+    assert next(s.shape for s in session.inputs if s.name == "memory.1.value") == ("batch", 2, "length", 16)
+    assert next(s.shape for s in session.inputs if s.name == "past_key_values.1.key") == ("batch", 2, "past", 16)
+    assert [s.name for s in session.outputs] == [
+        "logits",
+        *(f"present.{b}.{k}" for b in (0, 1) for k in ("key", "value")),
+    ]
 
 
 def test_a_beam_finds_the_likeliest(spelling: Path, known: PairTokenizers) -> None:
@@ -140,6 +199,12 @@ def test_files_that_are_no_pair(spelling: Path, tmp_path: Path) -> None:
         open_translator(encoder, whole)
     with pytest.raises(ModelError, match="is no whole model of pairs: it takes source, mask"):
         open_translator(encoder)
+    with pytest.raises(
+        ModelError, match=r"decoder\.onnx is no decoder with a cache: it takes target, memory, mask, and"
+    ):
+        open_translator(spelling / "encoder-cache.onnx", decoder)
+    with pytest.raises(ModelError, match=r"is no decoder: it takes target, mask, memory\.0\.key, memory\.0\.value, …"):
+        open_translator(encoder, spelling / "decoder-cache.onnx")
     with pytest.raises(ModelError, match="is a directory; write the model as ONNX first"):
         open_translator(spelling / "checkpoint", decoder)
     assert not is_model_of_pairs(spelling / "checkpoint")
