@@ -1,15 +1,27 @@
-"""Hugging Face models that tell the next token of a text: found among sources, and run in torch."""
+"""Hugging Face models that tell the next token of a text: found among sources, run in torch, and kept again."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from edgekit.files import replacing
+from edgekit.load.causal_module import trainable
 from edgekit.load.language import Head, LanguageModel, find_head, load_language
+from edgekit.load.pretrained import quiet
 from edgekit.load.source import ModelSource, hugging_face_place
+from edgekit.load.tokenizer import companions
 from edgekit.specs import Array, Feeds, TensorSpec
+from edgekit.training.checkpoint import TrainedModel
+
+PLACE = "hf"  # of the directory in Hugging Face's layout, inside a checkpoint of ours
+WEIGHTS = "model.safetensors"
+_ONE_FILE = "1TB"
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,30 @@ class CausalSource:
             ModelError: as `load_language` raises it.
         """
         return load_language(self.place, self.head, trust_remote_code=self.trust_remote_code)
+
+    def open(self) -> TrainedModel:
+        """The model as one that can be trained on.
+
+        Raises:
+            ModelError: as `load_language` raises it.
+        """
+        return trainable(self.load())
+
+    def keep(self, trained: TrainedModel, directory: Path) -> None:
+        """Write what was trained in Hugging Face's layout, with the tokeniser and the settings that it came with.
+
+        Args:
+            trained: What `open` gave, trained on.
+            directory: To write; the weights last.
+        """
+        module: Any = trained.module
+        with tempfile.TemporaryDirectory(prefix="edgekit-hf-") as work:
+            with quiet():
+                module.model.save_pretrained(work, max_shard_size=_ONE_FILE)
+            beside = companions(LanguageModel(module.model, self.head, self.place), Path(work) / "beside")
+            for file in (*beside, Path(work) / WEIGHTS):
+                with replacing(directory / file.name) as temporary:
+                    shutil.copyfile(file, temporary)
 
 
 def find_causal(source: ModelSource) -> CausalSource | None:

@@ -13,6 +13,7 @@ from edgekit.errors import ModelError, unknown
 from edgekit.families import FAMILIES
 from edgekit.files import digest, sha256_of
 from edgekit.load.builder import Builder
+from edgekit.load.causal_module import build_causal
 from edgekit.load.foreign import Description, WeightFile, load_built, load_family, values_of
 from edgekit.load.hub import hub_directory, is_hub_id
 from edgekit.load.hugging_face import build_hugging_face, load_hugging_face
@@ -240,7 +241,8 @@ def open_checkpoint(directory: Path, builder: Builder | None = None) -> TrainedM
     if "graph" in architecture:
         return load_checkpoint(directory, build_graph(directory, architecture["graph"]))
     if "hf" in architecture:
-        build = build_text_classifier if architecture.get("text") else build_hugging_face
+        builders = {"text": build_text_classifier, "causal": build_causal}
+        build = next((b for kind, b in builders.items() if architecture.get(kind)), build_hugging_face)
         module = apply_edits(_with_head(build(architecture["hf"]), architecture), edits)
         return load_checkpoint(directory, module)
     if "builder" not in architecture:

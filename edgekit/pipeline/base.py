@@ -10,7 +10,7 @@ from edgekit.compress.prune.text_model import export_cut
 from edgekit.files import sha256_of
 from edgekit.judge import prepare_judge
 from edgekit.load import fingerprint
-from edgekit.pipeline.causal import causal_base, export_causal
+from edgekit.pipeline.causal import causal_base, export_causal, refuse_torch_steps, tune_causal, tuned, tuned_files
 from edgekit.pipeline.loaded import export_base, load_base
 from edgekit.pipeline.text import clear_companions, text_cuts, text_of_base
 from edgekit.pipeline.workspace import Workspace, versions
@@ -48,31 +48,39 @@ def train(work: Workspace) -> dict[str, Any]:
 def _load(work: Workspace) -> dict[str, Any]:
     """What is there before training, or in its place; ONNX files and language models are taken by the export."""
     recipe, place = work.recipe, work.checkpoint
-    if recipe.model is None or recipe.model.onnx or causal_base(recipe):
+    causal = causal_base(recipe)
+    if causal:
+        refuse_torch_steps(recipe)
+    if recipe.model is None or recipe.model.onnx or (causal and not recipe.fine_tunes):
         return {"history": []}
 
     def make() -> dict[str, Any]:
+        if causal:
+            tune_causal(work, causal)
+            return {k: v for k, v in read_config(place).items() if k in _TOLD}
         data = text_of_base(recipe, work.source, work.task.name)
         return {k: v for k, v in load_base(recipe, data, place, work.fingerprint).items() if k in _TOLD}
 
     tuning = [recipe.train.as_key(), versions("lightning")] if recipe.fine_tunes else []
     inputs = [fingerprint(recipe.model), work.fingerprint, *tuning, versions("torch", "transformers", "edgekit")]
     doing = f"{'fine-tuning' if recipe.fine_tunes else 'loading'} {recipe.subject}"
-    return work.store.run("train", inputs, [place / WEIGHTS, place / CONFIG], make, doing).result
+    written = [place / WEIGHTS, place / CONFIG, *(tuned_files(work) if causal else ())]
+    return work.store.run("train", inputs, written, make, doing).result
 
 
 def export(work: Workspace) -> dict[str, Any]:
     """Write the base as ONNX; how it was exported, and its parity with torch."""
     recipe, out = work.recipe, work.model()
     causal = causal_base(recipe)
-    foreign = causal is not None or (recipe.model is not None and recipe.model.onnx is not None)
+    loaded = causal is not None and not recipe.fine_tunes
+    foreign = loaded or (recipe.model is not None and recipe.model.onnx is not None)
     weights = fingerprint(recipe.model) if foreign and recipe.model else sha256_of(work.checkpoint / WEIGHTS)
     if causal is None:
         return _export(work, "export", weights, work.checkpoint, out, "exporting to ONNX")
 
     def make() -> dict[str, Any]:
         clear_companions(out.parent)
-        return _cut(work, lambda path: export_causal(work, causal, path), out)
+        return _cut(work, lambda path: export_causal(work, tuned(work, causal), path), out)
 
     known = [versions("torch", "onnx", "edgekit"), work.fingerprint, versions("transformers", "optimum-onnx")]
     return work.store.run("export", [weights, recipe.export.as_key(), *known], [out], make, "exporting to ONNX").result

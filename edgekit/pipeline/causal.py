@@ -1,4 +1,4 @@
-"""Language models of Hugging Face as the base of a run: optimum's export, and torch's own figures."""
+"""Language models of Hugging Face as the base of a run: trained on, optimum's export, and torch's own figures."""
 
 from __future__ import annotations
 
@@ -6,26 +6,65 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import ModelError
-from edgekit.load.causal import CausalSource, TorchDecoder, find_causal
+from edgekit.compress import TECHNIQUES, name_of
+from edgekit.errors import CompressError
+from edgekit.load import adapted
+from edgekit.load.causal import PLACE, WEIGHTS, CausalSource, TorchDecoder, find_causal
+from edgekit.pipeline.text import text_of_base
 from edgekit.pipeline.workspace import Workspace
 from edgekit.recipe import Recipe
 from edgekit.tasks.metric import summarise
 
 
 def causal_base(recipe: Recipe) -> CausalSource | None:
-    """The base of a recipe, where it is a language model of Hugging Face; None for any other.
+    """The base of a recipe, where it is a language model of Hugging Face; None for any other."""
+    return find_causal(recipe.model) if recipe.model else None
+
+
+def refuse_torch_steps(recipe: Recipe) -> None:
+    """Refuse steps that train such a model, before anything is done.
 
     Raises:
-        ModelError: if the recipe would train it.
+        CompressError: for the first of them.
     """
-    found = find_causal(recipe.model) if recipe.model else None
-    if found is not None and recipe.fine_tunes:
-        raise ModelError(
-            f"{recipe.subject} is a model for {found.head.task}: recipes compress and judge it, but do not train it "
-            "on; leave `train` out"
+    names = [name_of(step) for steps in recipe.variants.values() for step in steps]
+    trains = next((name for name in names if TECHNIQUES[name].stage == "torch"), None)
+    if trains:
+        raise CompressError(
+            f"`{trains}` needs a model that edgekit takes apart in torch, and {recipe.subject} is a language model of "
+            "Hugging Face; use steps that work on the file (`edgekit list techniques`)"
         )
-    return found
+
+
+def tuned_files(work: Workspace) -> list[Path]:
+    """What `tune_causal` leaves beside the checkpoint."""
+    return [work.checkpoint / PLACE / WEIGHTS]
+
+
+def tune_causal(work: Workspace, source: CausalSource) -> None:
+    """Train the base on, on the texts of the recipe in the ids of its own tokeniser.
+
+    It becomes a checkpoint of ours, and lies in Hugging Face's layout inside of that, from where it is exported.
+
+    Raises:
+        EdgekitError: as loading and training raise it.
+    """
+    from edgekit.training.fit import fit
+
+    data = text_of_base(work.recipe, work.source, work.task.name)
+    model = adapted(source.open(), data, trains=True)
+    place = work.checkpoint
+    trained = fit(model.card, lambda: data, work.recipe.train, place, fingerprint=work.fingerprint, start=model)
+    source.keep(trained, place / PLACE)
+
+
+def tuned(work: Workspace, source: CausalSource) -> CausalSource:
+    """What the base is exported from: where it was trained on, what came of that."""
+    return (
+        CausalSource(work.checkpoint / PLACE, source.head, trust_remote_code=False)
+        if work.recipe.fine_tunes
+        else source
+    )
 
 
 def export_causal(work: Workspace, source: CausalSource, out: Path) -> dict[str, Any]:

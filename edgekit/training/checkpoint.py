@@ -149,11 +149,22 @@ def save_checkpoint(model: TrainedModel, directory: Path, extra: dict[str, Any])
     """Write weights, then config.json; a directory with a config.json is complete."""
     from safetensors.torch import save_file
 
-    weights = {k: v.detach().cpu().contiguous() for k, v in model.module.state_dict().items()}
+    weights = _apart({k: v.detach().cpu().contiguous() for k, v in model.module.state_dict().items()})
     with replacing(directory / WEIGHTS) as temporary:
         save_file(weights, temporary)
     facts = {"edgekit": __version__, "card": asdict(model.card), "sha256": sha256_of(directory / WEIGHTS)}
     write_json(directory / CONFIG, {**facts, **extra})
+
+
+def _apart(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of which none shares another's memory, as tied ones do; the file's format knows no such thing."""
+    seen: set[int] = set()
+    found = {}
+    for name, weight in weights.items():
+        place = weight.untyped_storage().data_ptr()
+        found[name] = weight.clone() if place in seen else weight
+        seen.add(place)
+    return found
 
 
 def load_checkpoint(directory: Path, module: nn.Module | None = None) -> TrainedModel:

@@ -149,9 +149,11 @@ def _require_length(data: DataSet, card: ModelCard) -> None:
         for dim, size in zip(spec.shape, () if array is None else array.shape, strict=False):
             limit = card.limits.get(str(dim))
             if limit is not None and size > limit:
+                what = f"family {card.family!r} at size {card.size!r}" if card.size else card.family
+                larger = "choose a larger size, or " if card.size else ""
                 raise TrainingError(
-                    f"family {card.family!r} at size {card.size!r} takes a {dim} of at most {limit}, and data "
-                    f"{data.name!r} has {size}; choose a larger size, or set the data's `length` to at most {limit}"
+                    f"{what} takes a {dim} of at most {limit}, and data {data.name!r} has {size}; {larger}set the "
+                    f"data's `length` to at most {limit}"
                 )
 
 

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgekit import progress
 from edgekit.errors import DataError, EdgekitError, ModelError
+from edgekit.load import Description, ModelSource, load_model
+from edgekit.load.causal import TorchDecoder, find_causal
 from edgekit.pipeline import run_recipe
 from edgekit.recipe import load_recipe
 from tests.data.text.conftest import sentences
@@ -99,7 +102,16 @@ def test_its_file_as_the_base_of_a_recipe(
 @pytest.mark.parametrize(
     ("text", "setting", "message"),
     [
-        ("model: {hf: llama}\ntrain: {epochs: 1}\n", "", "do not train it on; leave `train` out"),
+        (
+            "model: {hf: llama}\ntrain: {epochs: 1}\n",
+            "data.length=100",
+            "hf:llama takes a length of at most 80, and data",
+        ),
+        (
+            "model: {hf: llama}\ntrain: {epochs: 1}\n",
+            "variants.thin=[{prune: heads, ratio: 0.5}]",
+            "`prune: heads` needs a model that edgekit takes apart in torch, and",
+        ),
         ("model: {hf: llama}\n", "data.tokenizer=bytes", "comes with its own tokeniser; leave `tokenizer` out"),
         ("model: {hf: llama}\n", "data.vocabulary=300", "comes with its own tokeniser; leave `vocabulary` out"),
         ("model: {onnx: out/models/base.onnx}\n", "data.tokenizer=other/tokenizer.json", "is of another model"),
@@ -111,7 +123,7 @@ def test_what_cannot_be_asked_of_it(
     monkeypatch.chdir(here)
     save_tokenizer(here / "other", 40)
     recipe = load_recipe(write(here, f"name: wrong\n{text}"), [setting] if setting else [])
-    with pytest.raises((ModelError, DataError)) as error:
+    with pytest.raises(EdgekitError) as error:
         run_recipe(recipe, tmp_path / "out")
     assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
@@ -226,3 +238,33 @@ def test_code_that_comes_with_a_model(here: Path, tmp_path: Path, monkeypatch: p
     recipe = load_recipe(write(here, f"name: x\nmodel: {{hf: {place}}}\n"))
     with pytest.raises(ModelError, match=r"asks to run Python code of its own \(modeling.Net\)"):
         run_recipe(recipe, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_a_model_that_is_trained_on(here: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It learns the texts, is exported with its cache, and lies in both layouts: ours and Hugging Face's."""
+    monkeypatch.chdir(here)
+    save_model(name, here)
+    train = "train: {epochs: 2, batch_size: 8, learning_rate: 1e-2}\n"
+    path = write(here, f"name: tuned\nmodel: {{hf: {name}}}\n{train}")
+    out = tmp_path / "out"
+    found = run_recipe(load_recipe(path), out).as_dict()
+    before = run_recipe(load_recipe(write(here, f"name: plain\nmodel: {{hf: {name}}}\n")), tmp_path / "plain").as_dict()
+    tuned, plain = (f["models"][0] for f in (found, before))
+    assert tuned["metric"]["test"]["value"] < 0.8 * plain["metric"]["test"]["value"]
+    assert found["training"]["validation"]["value"] == pytest.approx(tuned["metric"]["validation"]["value"], rel=1e-3)
+    assert tuned["generation"]["cache_bytes_per_token"] == plain["generation"]["cache_bytes_per_token"]
+    assert "fine-tuned on novel.txt" in (out / "report.md").read_text()
+    ours = load_model(ModelSource(checkpoint=str(out / "checkpoint")), Description())
+    theirs = load_causal(out / "checkpoint" / "hf")
+    ids = np.arange(12)[None, :]
+    assert ours.run({"ids": ids})[0] == pytest.approx(theirs.run({"ids": ids})[0], abs=1e-5)
+    path = write(here, f"name: tuned\nmodel: {{hf: {name}}}\n{train}")
+    assert all(step.reused for step in run_recipe(load_recipe(path), out).steps)
+
+
+def load_causal(directory: Path) -> TorchDecoder:
+    """As another program would find it."""
+    source = find_causal(ModelSource(hf=str(directory)))
+    assert source is not None
+    return TorchDecoder(source.load())
