@@ -82,15 +82,21 @@ def _write(language: SessionModel, known: TextTokenizer, model: Path, request: R
     """Write on from the prompt; every piece as soon as it is sure, but for --json."""
     from edgekit.generate import generate as write
     from edgekit.progress import note
+    from edgekit.report.figures import human_bytes
 
     if json_wanted():
         done = write(language, known, request)
         return emit({"model": str(model), "prompt": request.prompt, **done.as_dict(), **_memory(language)})
-    typer.echo(request.prompt, nl=False)
-    done = write(language, known, request, lambda piece: typer.echo(piece, nl=False))
-    typer.echo()
+    unsaid = [request.prompt]  # until the first piece: what is refused says nothing on stdout
+
+    def show(piece: str) -> None:
+        typer.echo("".join([*unsaid, piece]), nl=False)
+        unsaid.clear()
+
+    done = write(language, known, request, show)
+    typer.echo("".join(unsaid))
     speed = "" if done.tokens_per_second is None else f", then {done.tokens_per_second:.1f} tokens/s"
-    memory = f"cache {done.cache_bytes / 1e6:.2f} MB{_at_most(language)}" if language.has_cache else "no cache"
+    memory = f"cache {human_bytes(done.cache_bytes)}{_at_most(language)}" if language.has_cache else "no cache"
     counted = f"{done.prompt_tokens} + {done.tokens} tokens ({done.stopped})"
     note(f"{counted}; first after {done.first_token_ms:.1f} ms{speed}; {memory}")
 
@@ -107,7 +113,9 @@ def _memory(model: SessionModel) -> dict[str, Any]:
 
 
 def _at_most(model: SessionModel) -> str:
-    return "" if model.longest is None else f" of {model.bytes_at(model.longest) / 1e6:.2f} MB at the longest"
+    from edgekit.report.figures import human_bytes
+
+    return "" if model.longest is None else f" of {human_bytes(model.bytes_at(model.longest))} at the longest"
 
 
 def _turn(translator: Translator, model: Path, prompt: str, pairs: PairFlags, max_tokens: int) -> None:

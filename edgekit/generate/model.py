@@ -11,6 +11,8 @@ from edgekit.runtime.memory import Memory, language_tensors
 from edgekit.runtime.writing import Reader
 from edgekit.specs import Array, Feeds
 
+_EACH_TOKEN = 3  # dimensions of the logits: batch, tokens, vocabulary
+
 
 class LanguageModel(Reader, Protocol):
     """What generation asks: it knows nothing else of a model."""
@@ -44,11 +46,11 @@ class SessionModel(Memory):
 
     def __init__(self, session: Session, longest: int | None = None) -> None:
         tensors = language_tensors(session.inputs, session.outputs)
-        if tensors is None:
+        if tensors is None or next(s.rank for s in session.outputs if s.name == "logits") != _EACH_TOKEN:
             raise ModelError(
                 f"this is no language model that can generate: inputs {', '.join(map(str, session.inputs))}; outputs "
-                f"{', '.join(s.name for s in session.outputs)}; it needs `ids` and `logits`, and for each past key or "
-                "value its present one"
+                f"{', '.join(s.name for s in session.outputs)}; it needs `ids`, `logits` for each token, and for each "
+                "past key or value its present one"
             )
         wanted = ["logits", *tensors.present]
 

@@ -17,6 +17,7 @@ MAX_BYTES = 1 << 30
 GUESSED_DIMS = (64, 224, 32, 8, 1)
 _FEW_IDS = 100
 _MASK_NAMES = ("mask",)
+_POSITIONS = ("position_ids",)
 _ZERO_NAMES = ("token_type", "segment")
 
 
@@ -49,7 +50,20 @@ def guessed_shapes(inputs: Sequence[TensorSpec]) -> Iterator[dict[str, tuple[int
 def _guessed(spec: TensorSpec, dim: int, batch_is_first: bool) -> tuple[int, ...]:
     symbolic = [axis for axis, d in enumerate(spec.shape) if not isinstance(d, int)]
     batch = 0 if batch_is_first else next(iter(symbolic), 0)
-    return tuple(d if isinstance(d, int) else 1 if axis == batch else dim for axis, d in enumerate(spec.shape))
+    return tuple(
+        d if isinstance(d, int) else 1 if axis == batch else _size(d, dim) for axis, d in enumerate(spec.shape)
+    )
+
+
+def _size(dim: str, length: int) -> int:
+    """A dimension where each length is the same: a mask covers what a model remembers and what it is given.
+
+    >>> [_size(dim, 8) for dim in ("length", "past_length + length", "past_length + 3", "total_sequence_length")]
+    [8, 16, 11, 16]
+    """
+    if dim.startswith("total_"):
+        return 2 * length
+    return sum(int(part) if part.strip().isdigit() else length for part in dim.split("+"))
 
 
 def generate_feeds(
@@ -123,7 +137,8 @@ def _resolve(spec: TensorSpec, batch: int, given: Sequence[int] | None, default_
             raise ModelError(f"shape {'x'.join(map(str, given))} does not fit input {spec}")
         return tuple(given)
     return tuple(
-        d if isinstance(d, int) else batch if axis == 0 else default_dim or 1 for axis, d in enumerate(spec.shape)
+        d if isinstance(d, int) else batch if axis == 0 else _size(d, default_dim or 1)
+        for axis, d in enumerate(spec.shape)
     )
 
 
@@ -139,6 +154,8 @@ def _values(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator, 
         return np.ones(shape, dtype=spec.dtype)
     if any(part in name for part in _ZERO_NAMES):
         return np.zeros(shape, dtype=spec.dtype)
+    if name.endswith(_POSITIONS) and shape:
+        return np.broadcast_to(np.arange(shape[-1]), shape).astype(spec.dtype)
     ids = min(vocabulary or (2 if shape == () else _FEW_IDS), np.iinfo(spec.dtype).max)
     return rng.integers(0, ids, size=shape).astype(spec.dtype)
 

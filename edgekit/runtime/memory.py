@@ -78,6 +78,7 @@ class Memory:
         if found is None:
             raise BundleError(f"the bundle's model writes no text; it takes {'; '.join(map(str, inputs))}")
         self.tensors, self._run = found, run
+        self._types = {spec.name: spec.dtype for spec in inputs}
         self._read: list[int] = []
         self._kept = found.remembered(0)
 
@@ -95,9 +96,10 @@ class Memory:
 
     def _feeds(self, given: Sequence[int]) -> Feeds:
         names, total = self.tensors, len(self._read)
-        feeds: dict[str, Array] = {names.ids: np.array([given], np.int64)}
+        feeds: dict[str, Array] = {names.ids: np.array([given], self._types[names.ids])}
         if names.mask:
-            feeds[names.mask] = np.ones((1, total), np.int64)
+            feeds[names.mask] = np.ones((1, total), self._types[names.mask])
         if names.positions:
-            feeds[names.positions] = np.arange(total - len(given), total, dtype=np.int64)[None, :]
+            places = np.arange(total - len(given), total)[None, :]
+            feeds[names.positions] = places.astype(self._types[names.positions])
         return {**feeds, **{spec.name: array for spec, array in zip(names.past, self._kept, strict=True)}}

@@ -94,3 +94,19 @@ def test_a_recurrent_state_begins_with_zeros() -> None:
 def test_what_cannot_be_asked(fake: Fake) -> None:
     with pytest.raises(ModelError, match="this is no language model that can generate: inputs "):
         model(fake)
+
+
+def test_other_types_of_ids() -> None:
+    fake = Fake(TensorSpec("input_ids", "int32", ("batch", "n")), TensorSpec("attention_mask", "int32", ("batch", "m")))
+    model(fake).read([1, 2])
+    assert {name: str(array.dtype) for name, array in fake.fed[0].items()} == {
+        "input_ids": "int32",
+        "attention_mask": "int32",
+    }
+
+
+def test_logits_of_a_whole_text_are_none_of_a_language_model() -> None:
+    fake = Fake(ids())
+    fake.outputs = (TensorSpec("logits", "float32", ("batch", 2)),)
+    with pytest.raises(ModelError, match="it needs `ids`, `logits` for each token, and for each past key or value"):
+        model(fake)

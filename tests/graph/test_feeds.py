@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgekit.graph.feeds import generate_feeds
+from edgekit.graph.feeds import generate_feeds, guessed_shapes
 from edgekit.specs import Array, TensorSpec
 
 
@@ -55,3 +55,14 @@ def test_the_same_seed_gives_the_same_values() -> None:
     first, second = (generate_feeds(spec, batch=3, seed=5)["x"] for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert first.shape == (3, 4)
+
+
+def test_positions_count_and_a_mask_covers_what_is_remembered() -> None:
+    specs = (
+        TensorSpec("position_ids", "int64", ("batch", "length")),
+        TensorSpec("attention_mask", "int64", ("batch", "past_length + length")),
+        TensorSpec("past_key_values.0.key", "float32", ("batch", 2, "past_length", 4)),
+    )
+    shapes = next(guessed_shapes(specs))
+    assert shapes == {"position_ids": (1, 64), "attention_mask": (1, 128), "past_key_values.0.key": (1, 2, 64, 4)}
+    assert generate_feeds(specs, shapes=shapes)["position_ids"].tolist() == [list(range(64))]
