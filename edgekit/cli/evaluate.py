@@ -75,8 +75,8 @@ def _attacked(split: Split, options: dict[str, Any], known: Path) -> tuple[Split
     """The split, attacked if that was asked for, and what the answer says of the attack."""
     from pydantic import ValidationError
 
+    from edgekit.load import open_checkpoint
     from edgekit.training.attacks import attacked
-    from edgekit.training.checkpoint import load_checkpoint
     from edgekit.training.config import AttackConfig
 
     given = {name: value for name, value in options.items() if value is not None}
@@ -91,7 +91,7 @@ def _attacked(split: Split, options: dict[str, Any], known: Path) -> tuple[Split
     except ValidationError as error:
         first = error.errors()[0]
         raise typer.BadParameter(f"--{first['loc'][0]}: {first['msg']}, got {first['input']!r}") from None
-    found = attacked(load_checkpoint(known), split, config)
+    found = attacked(open_checkpoint(known), split, config)
     return found, {"attack": {**config.model_dump(mode="json"), "attacked_on": str(known)}}
 
 
@@ -99,11 +99,11 @@ def _runner(model: Path, provider: str) -> tuple[Runner, str]:
     """What runs the model, and the name of its task; "" where the file does not say."""
     from edgekit.data import our_task
     from edgekit.graph.admit import admit_model
+    from edgekit.load import open_checkpoint
     from edgekit.ort import Session
-    from edgekit.training.checkpoint import load_checkpoint
 
     if model.is_dir():
-        trained = load_checkpoint(model)
+        trained = open_checkpoint(model)
         return trained, trained.card.task
     admit_model(model)
     session = Session(model, provider)

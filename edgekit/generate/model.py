@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from edgekit.errors import ModelError
 from edgekit.ort import Session
 from edgekit.runtime.memory import Memory, language_tensors
 from edgekit.runtime.writing import Reader
-from edgekit.specs import Array, Feeds
+from edgekit.specs import Array, Feeds, TensorSpec
 
+_SHOWN = 4
 _EACH_TOKEN = 3  # dimensions of the logits: batch, tokens, vocabulary
 
 
@@ -33,6 +34,16 @@ class LanguageModel(Reader, Protocol):
         ...
 
 
+def first_names(specs: Sequence[TensorSpec]) -> str:
+    """The first of the tensors, for a message; a large model has dozens.
+
+    >>> first_names([TensorSpec(name, "float32", ()) for name in "abcdefg"])
+    'a, b, c, d, …'
+    """
+    names = [spec.name for spec in specs]
+    return ", ".join([*names[:_SHOWN], *(["…"] if len(names) > _SHOWN else [])])
+
+
 class SessionModel(Memory):
     """An ONNX file: `ids` in, `logits` out, and a cache of keys and values or a state where it has one.
 
@@ -48,8 +59,8 @@ class SessionModel(Memory):
         tensors = language_tensors(session.inputs, session.outputs)
         if tensors is None or next(s.rank for s in session.outputs if s.name == "logits") != _EACH_TOKEN:
             raise ModelError(
-                f"this is no language model that can generate: inputs {', '.join(map(str, session.inputs))}; outputs "
-                f"{', '.join(s.name for s in session.outputs)}; it needs `ids`, `logits` for each token, and for each "
+                f"this is no language model that can generate: it takes {first_names(session.inputs)} and gives "
+                f"{first_names(session.outputs)}; it needs `ids`, `logits` for each token, and for each "
                 "past key or value its present one"
             )
         wanted = ["logits", *tensors.present]

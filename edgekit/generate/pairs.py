@@ -16,6 +16,7 @@ from edgekit.data.text.pairs import PairPreprocessing
 from edgekit.data.text.tokenizer import PairTokenizers
 from edgekit.errors import DataError, InputError, ModelError
 from edgekit.generate.beam import Hypothesis, NextLogits, beam_search
+from edgekit.generate.model import first_names
 from edgekit.ort import Session
 from edgekit.specs import Array, Feeds
 
@@ -25,6 +26,7 @@ _KINDS = {_READ: "encoder", _WRITTEN: "decoder", _CACHED: "decoder with a cache"
 _AND_MORE = ", memory.… and past_key_values.…"
 _MEMORY, _PAST = "memory", "past_key_values"
 _TASK = "sequence-to-sequence"
+_THEIRS = {"input_ids", "input_features", "encoder_hidden_states"}
 _MOST_PENALTY = 10
 _LONGEST = 512  # where the file sets no limit
 
@@ -247,20 +249,20 @@ def _open(path: Path, wanted: Sequence[str], provider: str, threads: int | None)
         )
     admit_model(path)
     session = Session(path, provider, threads=threads)
+    if _THEIRS & {s.name for s in session.inputs}:
+        raise ModelError(
+            f"{path} is a part of an encoder and decoder of Hugging Face, which edgekit exports, compresses and checks "
+            "but does not write with; use ORTModelForSeq2SeqLM of optimum, or transformers.js"
+        )
     got = tuple(s.name for s in session.inputs if not s.name.startswith((_PAST, f"{_MEMORY}.")))
     if set(got) != set(wanted) or (wanted == _CACHED) != (len(got) < len(session.inputs)):
         what = _KINDS[tuple(wanted)]
         raise ModelError(
-            f"{path} is no {what}: it takes {_listed([s.name for s in session.inputs])}, and one takes "
+            f"{path} is no {what}: it takes {first_names(session.inputs)}, and one takes "
             f"{', '.join(wanted)}{_AND_MORE if wanted == _CACHED else ''}; "
             "give encoder.onnx, and --decoder decoder.onnx, as `edgekit export --part` writes them"
         )
     return session
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The first of them."""
-    return ", ".join([*names[:4], *(["…"] if len(names) > 4 else [])])
 
 
 def _require_a_pair(model: Path, encoder: Session, decoder_path: Path, decoder: Session) -> None:

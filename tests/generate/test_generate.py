@@ -118,7 +118,7 @@ def test_what_cannot_be_generated_with(written: Path, tmp_path: Path, cli: Cli, 
         return str(answer.err)
 
     assert "is a directory; write the model as ONNX first: edgekit export" in said(written / "checkpoint", "a")
-    assert "this is no language model that can generate: inputs image" in said(dense_onnx, "a")
+    assert "this is no language model that can generate: it takes image" in said(dense_onnx, "a")
     shutil.copy(written / "cache.onnx", tmp_path / "gpt.onnx")
     assert "has no tokeniser" in said(tmp_path / "gpt.onnx", "a")
     (tmp_path / "tokenizer.json").write_text((written / "tokenizer.json").read_text().replace("<end>", "<fin>"))

@@ -92,7 +92,7 @@ def test_a_recurrent_state_begins_with_zeros() -> None:
     ],
 )
 def test_what_cannot_be_asked(fake: Fake) -> None:
-    with pytest.raises(ModelError, match="this is no language model that can generate: inputs "):
+    with pytest.raises(ModelError, match="this is no language model that can generate: it takes "):
         model(fake)
 
 

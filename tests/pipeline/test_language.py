@@ -241,7 +241,9 @@ def test_code_that_comes_with_a_model(here: Path, tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
-def test_a_model_that_is_trained_on(here: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_is_trained_on(
+    here: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
     """It learns the texts, is exported with its cache, and lies in both layouts: ours and Hugging Face's."""
     monkeypatch.chdir(here)
     save_model(name, here)
@@ -259,6 +261,8 @@ def test_a_model_that_is_trained_on(here: Path, tmp_path: Path, name: str, monke
     theirs = load_causal(out / "checkpoint" / "hf")
     ids = np.arange(12)[None, :]
     assert ours.run({"ids": ids})[0] == pytest.approx(theirs.run({"ids": ids})[0], abs=1e-5)
+    judged = cli("eval", out / "checkpoint", "--data", "{file: novel.txt, length: 32, most_tokens: 256}", "--json")
+    assert judged.json()["metric"]["value"] == pytest.approx(tuned["metric"]["test"]["value"], rel=1e-4)
     path = write(here, f"name: tuned\nmodel: {{hf: {name}}}\n{train}")
     assert all(step.reused for step in run_recipe(load_recipe(path), out).steps)
 
