@@ -92,8 +92,9 @@ def reach(
     best = ranking.least(high)
     most = measure(best)
     if most < goal:
+        fewer = "less" if what == "latency" else "fewer"
         raise CompressError(
-            f"{goal:.3g} times fewer {what} cannot be reached: with as few channels as may be left it is {most:.3g} "
+            f"{goal:.3g} times {fewer} {what} cannot be reached: with as few channels as may be left it is {most:.3g} "
             f"times; ask for less, or set round_to below {ranking.round_to}"
         )
     for _ in range(tries):

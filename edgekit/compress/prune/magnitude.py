@@ -29,9 +29,12 @@ class MagnitudeConfig(StepConfig):
     prune: Literal["magnitude"] = "magnitude"
     ratio: Annotated[float, Field(gt=0, lt=1, description="share of the weights that become zero")] = 0.5
     allocation: Annotated[
-        Literal["global", "layer"],
-        Field(description="global: weights of all layers compete; layer: each loses its share"),
-    ] = "global"
+        Literal["lamp", "global", "layer"],
+        Field(
+            description="lamp: weights of all layers compete by what they add to their layer; global: by their size; "
+            "layer: each loses its share"
+        ),
+    ] = "lamp"
     ramp: Annotated[
         int | None,
         Field(ge=0, description="epochs over which the zeros become more; half of the fine-tuning by default"),
@@ -59,7 +62,7 @@ class MagnitudeConfig(StepConfig):
     MagnitudeConfig,
     stage="torch",
     summary="set the smallest weights to zero: compresses well, runs no faster in ONNX Runtime",
-    paper="Zhu and Gupta 2017, arXiv:1710.01878; Han et al. 2015, arXiv:1506.02626",
+    paper="Zhu and Gupta 2017, arXiv:1710.01878; Han et al. 2015, arXiv:1506.02626; lamp: arXiv:2010.07611",
     not_after={**AFTER_QUANTIZE, **AFTER_PATTERN},
 )
 def prune_magnitude(config: MagnitudeConfig, step: TorchStep) -> StepResult:
@@ -130,10 +133,28 @@ def smallest(module: nn.Module, names: Sequence[str], share: float, allocation: 
     import torch
 
     values = {name: module.get_parameter(name).detach().abs() for name in names}
+    if allocation == "lamp":
+        values = {name: lamp_scores(value) for name, value in values.items()}
     if allocation == "layer":
         return {name: _above(value, _threshold(value.flatten(), share)) for name, value in values.items()}
     bound = _threshold(torch.cat([v.flatten() for v in values.values()]), share)
     return {name: _above(value, bound) for name, value in values.items()}
+
+
+def lamp_scores(weight: Tensor) -> Tensor:
+    """The square of each weight over the sum of the squares that are no smaller; of a layer the largest has 1.
+
+    What a layer is multiplied by makes no difference, which a normalisation behind it may undo.
+
+    >>> import torch
+    >>> lamp_scores(torch.tensor([1.0, -3.0, 2.0])) * 13
+    tensor([ 0.9286, 13.0000,  4.0000])
+
+    Source: Lee et al. 2021, Layer-adaptive sparsity for the magnitude-based pruning, arXiv:2010.07611, equation 3.
+    """
+    squares, order = weight.double().square().flatten().sort(descending=True)
+    scores = squares / squares.cumsum(0).clamp(min=1e-300)
+    return scores.new_empty(scores.shape).scatter_(0, order, scores).reshape(weight.shape).to(weight.dtype)
 
 
 def _threshold(values: Tensor, share: float) -> float:

@@ -18,7 +18,15 @@ from edgekit.compress.distill.config import LogitsConfig
 from edgekit.compress.distill.distil import distil
 from edgekit.compress.prune.cost import sample_of
 from edgekit.compress.prune.dependencies import find_groups
-from edgekit.compress.prune.magnitude import MagnitudeConfig, cubic, prunable, prune_magnitude, smallest, zeros_of
+from edgekit.compress.prune.magnitude import (
+    MagnitudeConfig,
+    cubic,
+    lamp_scores,
+    prunable,
+    prune_magnitude,
+    smallest,
+    zeros_of,
+)
 from edgekit.compress.prune.nm import NmConfig, largest, prune_nm
 from edgekit.compress.prune.permute import permute, search_order
 from edgekit.compress.quantize.aware import AwareConfig, quantize_aware
@@ -45,6 +53,19 @@ def test_the_smallest_weights_are_left_out(scope: str) -> None:
         values = module.get_parameter(name).detach().abs()
         if mask.any() and not mask.all():
             assert values[mask].min() > values[~mask].max()
+
+
+def test_weights_compete_by_what_they_add_to_their_layer() -> None:
+    scores = lamp_scores(torch.tensor([[1.0, -3.0], [2.0, 0.0]]))
+    torch.testing.assert_close(scores, torch.tensor([[1 / 14, 1.0], [4 / 13, 0.0]]))
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8))
+    before = smallest(module, prunable(module), 0.5, "lamp")
+    with torch.no_grad():
+        module[0].weight.mul_(100)
+    after_scaling = smallest(module, prunable(module), 0.5, "lamp")
+    assert all(torch.equal(before[name], after_scaling[name]) for name in before)
+    assert sum(int(mask.sum()) for mask in before.values()) == 64
 
 
 def test_the_schedule_is_cubic() -> None:
