@@ -27,7 +27,7 @@ def learn_guard(model: PackedModel, seen: Split | None, postprocessing: Mapping[
         postprocessing: The manifest's entry.
     """
     if seen is None or seen.whole_feeds:
-        return {"inputs": {}, "score": None, "energy": None}
+        return {"inputs": {}, "score": None, "energy": None, "tokens": None}
     inputs = {k: np.asarray(v) for k, v in seen.take(_MOST_SAMPLES).arrays.items()}
     logits = str(postprocessing["output"]) if postprocessing["kind"] == "softmax" else None
     outputs = None if logits is None else {logits: _answers(model, seen.take(_MOST_SAMPLES), logits)}

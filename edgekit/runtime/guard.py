@@ -1,16 +1,17 @@
 """Is an input like those that the model was made for?
 
-Three looks, each against statistics of calibration data that `guard_statistics` made when the bundle was packed:
+Four looks, each against statistics of calibration data that `guard_statistics` made when the bundle was packed:
 
 - range: the least and the greatest value of each float input, which may be passed by a tenth of what lies between them.
 - moments: of each float input four numbers (mean, spread, and mean step between neighbours along the last axis and the
   one before it), and how far they lie from those of calibration data in standard deviations, their correlations taken
   into account (Mahalanobis 1936). It notices noise, blank or inverted pictures, and wrong units.
+- pairs of tokens: see `runtime.token_pairs`.
 - energy: -log sum exp of the logits; high where no class speaks up (Liu et al. 2020, arXiv:2010.03759).
 
 The threshold to warn is the 99 % quantile of calibration data, so that of inputs like them each look warns of about one
-in a hundred too. The threshold to refuse lies as far above their greatest value as that lies above their median.
-None of this proves that an answer is right.
+in a hundred too. The threshold to refuse lies well above their greatest value (see `runtime.thresholds`). None of this
+proves that an answer is right.
 """
 
 from __future__ import annotations
@@ -23,26 +24,20 @@ from typing import Any
 import numpy as np
 
 from edgekit.runtime.fields import Fields
+from edgekit.runtime.thresholds import (
+    LEAST_SAMPLES,
+    Finding,
+    Threshold,
+    find_unusual,
+    read_threshold,
+    threshold_entry,
+)
+from edgekit.runtime.token_pairs import TokenPairs, look_at_pairs, pair_statistics, read_pairs
 from edgekit.specs import Array, TensorSpec
 
 _KIND, _NUMBERS = "mahalanobis-of-moments", 4
-_LEAST_SAMPLES = 20  # fewer say too little about four numbers and their correlations
-_QUANTILE = 0.99
 _SLACK = 0.1  # of the range
 _SHRINKAGE = 0.05  # of the correlations, so that their matrix can be inverted
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something unusual about one input.
-
-    Attributes:
-        text: What.
-        refuse: Whether it is beyond the threshold to refuse.
-    """
-
-    text: str
-    refuse: bool
 
 
 @dataclass(frozen=True)
@@ -56,19 +51,6 @@ class Range:
 
     low: float
     high: float
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """From where on a number is unusual.
-
-    Attributes:
-        warn: Above it, it is told.
-        refuse: Above it, it is refused where the user wants that.
-    """
-
-    warn: float
-    refuse: float
 
 
 @dataclass(frozen=True)
@@ -95,12 +77,14 @@ class Watch:
     Attributes:
         ranges: By the name of the input.
         moments: By the name of the input.
+        pairs: Of the tokens; None for what is no text.
         output: The one that holds logits; "" for none.
         energy: Of the energy of these.
     """
 
     ranges: Mapping[str, Range]
     moments: Mapping[str, Moments]
+    pairs: TokenPairs | None
     output: str
     energy: Threshold
 
@@ -125,8 +109,9 @@ def read_watch(guard: Mapping[str, Any], file: str, outputs: Sequence[TensorSpec
     return Watch(
         ranges={name: Range(f.number("low"), f.number("high")) for name, f in _each(inputs)},
         moments={name: _moments(fields) for name, fields in _each(watched)},
+        pairs=read_pairs(root.child("tokens")),
         output="" if energy is None else energy.text("output"),
-        energy=Threshold(0.0, 0.0) if energy is None else _threshold(energy),
+        energy=Threshold(0.0, 0.0) if energy is None else read_threshold(energy),
     )
 
 
@@ -142,10 +127,6 @@ def _each(fields: Fields | None) -> list[tuple[str, Fields]]:
     return [(name, child) for name, child in found.items() if child is not None]
 
 
-def _threshold(fields: Fields) -> Threshold:
-    return Threshold(fields.number("threshold_warn"), fields.number("threshold_error"))
-
-
 def _moments(fields: Fields) -> Moments:
     mean, std = np.array(fields.numbers("mean")), np.array(fields.numbers("std"))
     try:
@@ -156,7 +137,7 @@ def _moments(fields: Fields) -> Moments:
         raise fields.wrong("precision", f"must be {_NUMBERS} x {_NUMBERS} numbers, and mean and std {_NUMBERS}")
     if not (std > 0).all():
         raise fields.wrong("std", "must be above 0")
-    return Moments(mean, std, precision, _threshold(fields))
+    return Moments(mean, std, precision, read_threshold(fields))
 
 
 def guard_statistics(
@@ -171,16 +152,18 @@ def guard_statistics(
 
     Returns:
         {"inputs": {name: {"low", "high"}}, "score": {"kind": "mahalanobis-of-moments", "inputs": {name: {"mean", "std",
-        "precision", "threshold_warn", "threshold_error"}}}, "energy": {"output", "threshold_warn", "threshold_error"}};
-        "score" and "energy" are null where there is nothing to learn them from.
+        "precision", "threshold_warn", "threshold_error"}}}, "energy": {"output", "threshold_warn", "threshold_error"},
+        "tokens": {"input", "known", "threshold_warn", "threshold_error"}}; the last three are null where there is nothing
+        to learn them from.
     """
     floats = {name: a for name, a in inputs.items() if a.dtype.kind == "f" and a.size and np.isfinite(a).all()}
-    found = {name: _moment_statistics(a) for name, a in floats.items() if a.ndim > 1 and len(a) >= _LEAST_SAMPLES}
+    found = {name: _moment_statistics(a) for name, a in floats.items() if a.ndim > 1 and len(a) >= LEAST_SAMPLES}
     answers = (outputs or {}).get(logits or "")
     return {
         "inputs": {name: {"low": float(a.min()), "high": float(a.max())} for name, a in floats.items()},
         "score": {"kind": _KIND, "inputs": found} if found else None,
         "energy": _energy_statistics(answers, logits or "") if answers is not None else None,
+        "tokens": pair_statistics(inputs),
     }
 
 
@@ -194,9 +177,11 @@ def look_at(inputs: Mapping[str, Array], outputs: Mapping[str, Array], watch: Wa
     """
     found = [_look_at_range(name, a, watch.ranges[name]) for name, a in inputs.items() if name in watch.ranges]
     found += [_look_at_moments(name, a, watch.moments[name]) for name, a in inputs.items() if name in watch.moments]
+    if watch.pairs is not None:
+        found.append(look_at_pairs(inputs, watch.pairs))
     if watch.output in outputs:
         energy = float(energy_of(outputs[watch.output]))
-        found.append(_unusual("the model knows no class for it: energy", energy, watch.energy))
+        found.append(find_unusual("the model knows no class for it: energy", energy, watch.energy))
     found += [_look_at_answer(name, a) for name, a in outputs.items()]
     return [finding for finding in found if finding is not None]
 
@@ -233,22 +218,14 @@ def _moment_statistics(samples: Array) -> dict[str, Any]:
     correlations = (1 - _SHRINKAGE) * (scaled.T @ scaled / len(scaled)) + _SHRINKAGE * np.eye(len(mean))
     precision = np.linalg.inv(correlations)
     distances = np.sqrt(np.einsum("ni,ij,nj->n", scaled, precision, scaled))
-    thresholds = {name: max(value, 1.0) for name, value in _thresholds(distances).items()}  # one deviation is usual
+    thresholds = {name: max(value, 1.0) for name, value in threshold_entry(distances).items()}  # one deviation is usual
     return {"mean": mean.tolist(), "std": std.tolist(), "precision": precision.tolist(), **thresholds}
 
 
 def _energy_statistics(answers: Array, output: str) -> dict[str, Any] | None:
-    if answers.ndim != 2 or len(answers) < _LEAST_SAMPLES or not np.isfinite(answers).all():
+    if answers.ndim != 2 or len(answers) < LEAST_SAMPLES or not np.isfinite(answers).all():
         return None
-    return {"output": output, **_thresholds(energy_of(answers))}
-
-
-def _thresholds(values: Array) -> dict[str, float]:
-    most = float(values.max())
-    return {
-        "threshold_warn": float(np.quantile(values, _QUANTILE)),
-        "threshold_error": most + (most - float(np.median(values))),
-    }
+    return {"output": output, **threshold_entry(energy_of(answers))}
 
 
 def _look_at_range(name: str, sample: Array, seen: Range) -> Finding | None:
@@ -264,16 +241,10 @@ def _look_at_range(name: str, sample: Array, seen: Range) -> Finding | None:
 def _look_at_moments(name: str, sample: Array, seen: Moments) -> Finding | None:
     scaled = (moments_of(sample) - seen.mean) / seen.std
     distance = math.sqrt(max(float(scaled @ seen.precision @ scaled), 0.0))
-    return _unusual(f"input {name!r} is unlike calibration data: distance", distance, seen.threshold)
+    return find_unusual(f"input {name!r} is unlike calibration data: distance", distance, seen.threshold)
 
 
 def _look_at_answer(name: str, answer: Array) -> Finding | None:
     if answer.dtype.kind != "f" or np.isfinite(answer).all():
         return None
     return Finding(f"the model answered {name} with values that are NaN or infinite", refuse=True)
-
-
-def _unusual(text: str, value: float, threshold: Threshold) -> Finding | None:
-    if value <= threshold.warn:
-        return None
-    return Finding(f"{text} {value:.3g}, usual is up to {threshold.warn:.3g}", refuse=value > threshold.refuse)

@@ -26,6 +26,6 @@ def test_the_first_samples_are_enough_and_no_data_gives_no_guard(variants: tuple
     (model,) = read_models(variants[1:])
     seen = load_split("digits", "calibration").matched(model.info.inputs)
     softmax = {"kind": "softmax", "output": "logits"}
-    assert learn_guard(model, None, softmax) == {"inputs": {}, "score": None, "energy": None}
+    assert learn_guard(model, None, softmax) == {"inputs": {}, "score": None, "energy": None, "tokens": None}
     assert learn_guard(model, seen, {"kind": "none", "output": "logits"})["energy"] is None
     assert learn_guard(model, seen.take(30), softmax)["score"]["inputs"]["image"]["threshold_warn"] >= 1.0
