@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from edgekit.runtime.archive import Archive, open_archive
+from edgekit.runtime.archive import Archive
+from edgekit.runtime.opening import open_archive
 
 APP = Path(__file__).resolve().parents[1] / "samples/http-service/app.py"
 MODES = {"micro-batching": ("--max-batch", "32", "--max-wait-ms", "2"), "one by one": ("--max-batch", "1")}

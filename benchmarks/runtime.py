@@ -30,7 +30,8 @@ import numpy as np
 
 from edgekit import machine
 from edgekit.runtime import Model, load
-from edgekit.runtime.archive import open_archive, read_checked
+from edgekit.runtime.archive import read_checked
+from edgekit.runtime.opening import open_archive
 
 _CALLS = 200  # of a turn
 _RUNTIME = """

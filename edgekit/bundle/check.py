@@ -15,9 +15,10 @@ from edgekit.bundle.tolerance import largest_answer, largest_difference
 from edgekit.errors import BundleError, ModelError
 from edgekit.ort.child import answer_parent, limit_memory
 from edgekit.progress import counted
-from edgekit.runtime.archive import Archive, extract_files, open_archive, read_checked
+from edgekit.runtime.archive import Archive, extract_files, read_checked
 from edgekit.runtime.manifest import Manifest, Variant
 from edgekit.runtime.model import Model, load
+from edgekit.runtime.opening import open_archive
 from edgekit.runtime.prepare import open_preparation
 from edgekit.specs import Array
 

@@ -25,10 +25,10 @@ from edgekit.runtime.archive import (
     Archive,
     extract_files,
     find_faults,
-    open_archive,
     read_file,
 )
 from edgekit.runtime.manifest import MOST_MANIFEST_BYTES, read_manifest
+from edgekit.runtime.opening import open_archive
 from edgekit.runtime.signature import MAKE_PAIR, fingerprint_of, import_ed25519, read_key_file, require_ed25519
 
 

@@ -11,10 +11,11 @@ from edgekit.bundle.expected import read_expected
 from edgekit.errors import BundleError, EdgekitError, MissingPackageError
 from edgekit.ort.child import ask_child
 from edgekit.progress import counted, note
-from edgekit.runtime.archive import MANIFEST, SIGNATURE, Archive, find_faults, open_archive, read_file
+from edgekit.runtime.archive import MANIFEST, SIGNATURE, Archive, find_faults, read_file
 from edgekit.runtime.choose import import_ort, older_than, short_provider
 from edgekit.runtime.guard import read_watch
 from edgekit.runtime.manifest import MOST_MANIFEST_BYTES, Manifest, Variant, read_manifest
+from edgekit.runtime.opening import open_archive
 from edgekit.runtime.signature import fingerprint_of, read_public, why_not_signed
 
 TIMEOUT_S = 300.0

@@ -1,21 +1,19 @@
 """Files of a bundle, in a directory or a zip, that are not trusted until they are checked.
 
 Nothing is unpacked to be looked at, and every byte that is handed out was counted, and hashed where the hash is known.
-Refused are links, devices, too many files, and what `runtime.names` and `runtime.zips` refuse.
+`runtime.opening` opens a bundle.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from edgekit.errors import BundleError, brief
-from edgekit.runtime.names import Limits, check_files, check_name
+from edgekit.runtime.names import check_name
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 _BLOCK = 1 << 20
@@ -85,66 +83,6 @@ class Archive:
             raise BundleError(
                 f"bundle {self.path}: {name} cannot be read ({brief(error, 160)}); {GET_AGAIN}"
             ) from error
-
-
-class DirectoryArchive(Archive):
-    """A bundle that is a directory."""
-
-    def open(self, name: str) -> IO[bytes]:
-        """A file, to be read; a link that took its place meanwhile is not followed."""
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        return os.fdopen(os.open(self.path / name, flags), "rb")
-
-
-def open_archive(path: Path, limits: Limits | None = None) -> Archive:
-    """Look at a bundle's list of files, and refuse what no honest bundle has.
-
-    Args:
-        path: A directory or a .zip.
-        limits: What it may be at most.
-
-    Raises:
-        BundleError: if it is not there, is neither, or breaks a rule; the message names the file.
-    """
-    within = limits or Limits()
-    if path.is_dir():
-        if not (path / MANIFEST).exists():
-            raise BundleError(f"{path} is no bundle: it has no {MANIFEST}; make one with edgekit pack")
-        return DirectoryArchive(path, _listed(path, within))
-    if not path.is_file():
-        state = "is neither a directory nor a file" if path.exists() else "is not there"
-        raise BundleError(f"bundle {path} {state}; name a directory or a .zip that edgekit pack made")
-    from edgekit.runtime.zips import open_zip  # a directory does without it
-
-    return open_zip(path, within)
-
-
-def _listed(root: Path, limits: Limits) -> dict[str, int]:
-    """File -> bytes, of a directory without links."""
-    try:
-        sizes = _sizes_under(root, limits)
-    except OSError as error:
-        raise BundleError(f"bundle {root}: {error.filename} cannot be read ({error.strerror}); mend that") from error
-    check_files(root, sizes, limits)
-    return sizes
-
-
-def _sizes_under(root: Path, limits: Limits) -> dict[str, int]:
-    sizes: dict[str, int] = {}
-    folders = [root]
-    while folders:
-        for entry in sorted(os.scandir(folders.pop()), key=lambda e: e.name):
-            name = Path(entry.path).relative_to(root).as_posix()
-            kind = entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(kind.st_mode):
-                folders.append(Path(entry.path))
-            elif not stat.S_ISREG(kind.st_mode):
-                raise BundleError(f"bundle {root}: {name} is a link or a device; copy the file itself into the bundle")
-            else:
-                sizes[name] = kind.st_size
-            if len(sizes) + len(folders) > limits.files:
-                raise BundleError(f"bundle {root} has more than {limits.files:,} files; it is not one of edgekit")
-    return sizes
 
 
 def read_file(archive: Archive, name: str, most_bytes: int) -> bytes:

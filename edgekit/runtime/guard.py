@@ -153,8 +153,8 @@ def guard_statistics(
     Returns:
         {"inputs": {name: {"low", "high"}}, "score": {"kind": "mahalanobis-of-moments", "inputs": {name: {"mean", "std",
         "precision", "threshold_warn", "threshold_error"}}}, "energy": {"output", "threshold_warn", "threshold_error"},
-        "tokens": {"input", "known", "threshold_warn", "threshold_error"}}; the last three are null where there is nothing
-        to learn them from.
+        "tokens": {"input", "known", "threshold_warn", "threshold_error"}}; all but "inputs" are null where there is
+        nothing to learn them from.
     """
     floats = {name: a for name, a in inputs.items() if a.dtype.kind == "f" and a.size and np.isfinite(a).all()}
     found = {name: _moment_statistics(a) for name, a in floats.items() if a.ndim > 1 and len(a) >= LEAST_SAMPLES}

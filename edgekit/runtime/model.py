@@ -10,12 +10,13 @@ import numpy as np
 
 from edgekit.errors import BundleError, InputError, brief
 from edgekit.runtime.answers import Prediction, answer_row
-from edgekit.runtime.archive import MANIFEST, open_archive, read_file
+from edgekit.runtime.archive import MANIFEST, read_file
 from edgekit.runtime.batches import cut_batches, row_of
 from edgekit.runtime.check import check_arrays, check_finite
 from edgekit.runtime.choose import Candidate, short_provider
 from edgekit.runtime.guard import Watch, look_at, read_watch
 from edgekit.runtime.manifest import MOST_MANIFEST_BYTES, Manifest, read_manifest
+from edgekit.runtime.opening import open_archive
 from edgekit.runtime.prepare import Preparation, open_preparation
 from edgekit.runtime.session import open_first
 from edgekit.specs import Array, Feeds, TensorSpec
@@ -280,11 +281,8 @@ class Model:
 
     def _longest_text(self) -> int | None:
         """In tokens, as the model file says it, else the manifest."""
-        said = (
-            ""
-            if self._session is None
-            else self._session.get_modelmeta().custom_metadata_map.get("edgekit.longest", "")
-        )
+        told = {} if self._session is None else self._session.get_modelmeta().custom_metadata_map
+        said = told.get("edgekit.longest", "")
         return int(said) if said.isdigit() else (self.manifest.preprocessing or {}).get("length")
 
     def _prepare_item(self, item: Any, index: int, count: int) -> dict[str, Array]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import BundleError, ProviderError, brief
-from edgekit.runtime.archive import MANIFEST, Archive, DirectoryArchive, check_file, extract_files, read_checked
+from edgekit.runtime.archive import MANIFEST, Archive, check_file, extract_files, read_checked
 from edgekit.runtime.choose import (
     Candidate,
     import_ort,
@@ -18,6 +18,7 @@ from edgekit.runtime.choose import (
     usable_cores,
     why_not,
 )
+from edgekit.runtime.directories import DirectoryArchive
 from edgekit.runtime.manifest import Manifest, Variant
 from edgekit.specs import TensorSpec
 

@@ -16,8 +16,9 @@ from edgekit.errors import BundleError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _RUNTIME = """
-    names archive zips arrays fields image entries manifest choose seal signature session check batches answers
-    thresholds token_pairs guard pictures tokenizer texts waves series prepare memory sampling writing model batcher sources script
+    names archive directories zips opening arrays fields image entries manifest choose seal signature session check
+    batches answers thresholds token_pairs guard pictures tokenizer texts waves series prepare memory sampling writing
+    model batcher sources script
 """
 MODULES = ("errors", "specs", *(f"runtime/{name}" for name in _RUNTIME.split()))
 _HEAD = '''"""A bundle's model in one file, made by edgekit {version}; it needs numpy and onnxruntime.

@@ -56,7 +56,7 @@ def threshold_entry(values: Array, most: float | None = None) -> dict[str, float
         most: What the number can be at most; None where it has no limit.
 
     Returns:
-        To warn: their 99 % quantile. To refuse: as far above the greatest as that lies above their median, or half of the
+        To warn: their 99 % quantile. To refuse: as far above the greatest as that lies above their median, or half the
         way from it to `most`.
     """
     greatest = float(values.max())

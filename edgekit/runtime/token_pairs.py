@@ -1,9 +1,9 @@
 """Is a text like those that the model was made for? The more pairs of neighbouring tokens are new, the less it is.
 
-The pairs of calibration texts are kept as one bit for the hash of each (Bloom 1970, "Space/time trade-offs in hash coding
-with allowable errors"), so that neither texts nor words can be read from a bundle. What counts is the share of a text's
-pairs that no calibration text has. It notices other languages, noise and encoded bytes; it notices neither another
-subject in the same language nor what a tokeniser turns into unknown tokens.
+The pairs of calibration texts are kept as one bit for the hash of each (Bloom 1970, "Space/time trade-offs in hash
+coding with allowable errors"), so that no text stands in a bundle. What counts is the share of a text's pairs that no
+calibration text has. It notices other languages, noise and encoded bytes; it notices neither another subject in the
+same language nor what a tokeniser turns into unknown tokens.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ from edgekit.bundle.expected import Tolerance, read_expected
 from edgekit.bundle.tolerance import largest_difference
 from edgekit.errors import BundleError
 from edgekit.runtime import Manifest
-from edgekit.runtime.archive import Archive, open_archive, read_checked
+from edgekit.runtime.archive import Archive, read_checked
+from edgekit.runtime.opening import open_archive
 from edgekit.specs import Array
 
 _KINDS = {"png": "image/png", "txt": "text/plain"}

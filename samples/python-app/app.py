@@ -61,10 +61,10 @@ def _runtime(asked: argparse.Namespace) -> ModuleType:
         return _import_file(asked.bundle / "loader.py")
     import edgekit.runtime
     from edgekit.errors import BundleError, EdgekitError
-    from edgekit.runtime import archive, seal
+    from edgekit.runtime import archive, opening, seal
 
     joined = ModuleType("runtime")
-    for module in (archive, seal, edgekit.runtime):
+    for module in (archive, opening, seal, edgekit.runtime):
         vars(joined).update(vars(module))
     vars(joined).update({"EdgekitError": EdgekitError, "BundleError": BundleError})
     return joined

@@ -17,11 +17,11 @@ from edgekit.runtime.archive import (
     FileEntry,
     extract_files,
     find_faults,
-    open_archive,
     read_checked,
     read_file,
 )
 from edgekit.runtime.names import Limits, check_name
+from edgekit.runtime.opening import open_archive
 from tests.runtime.bundles import write_bundle, zipped
 
 
@@ -258,7 +258,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
     def refuse(folder: Path) -> None:
         raise PermissionError(13, "Permission denied", str(folder))
 
-    monkeypatch.setattr("edgekit.runtime.archive.os.scandir", refuse)
+    monkeypatch.setattr("edgekit.runtime.directories.os.scandir", refuse)
     with pytest.raises(BundleError, match=r"b cannot be read \(Permission denied\)"):
         open_archive(bundle)
 
