@@ -26,6 +26,7 @@ from edgekit.graph.feeds import generate_feeds, guessed_shapes
 from edgekit.ort import Session
 from edgekit.runtime.image import WHITE, ImagePreprocessing
 from edgekit.specs import Array, Feeds, TensorSpec
+from edgekit.streaming import as_stream, is_streaming
 
 _LONGEST_TEXT = 400  # characters of a sample that a person reads
 _TEXT_INPUTS = {"ids", "mask", "input_ids", "attention_mask", "position_ids", "token_type_ids"}
@@ -111,7 +112,8 @@ def _split(model: PackedModel, name: str, options: PackOptions, session: Session
     if isinstance(data, TextConfig):
         loaded = resolve_source(data).load(None, task).splits[name]
         return named_for(loaded, session.inputs).matched(session.inputs)
-    return load_split(data, name, task=task, inputs=session.inputs, tokenizer=tokenizer).matched(session.inputs)
+    found = load_split(data, name, task=task, inputs=session.inputs, tokenizer=tokenizer)
+    return (as_stream(found) if is_streaming(session) else found).matched(session.inputs)
 
 
 def _indices(split: Split, count: int) -> list[int]:

@@ -40,7 +40,7 @@ def train_family(
         TrainingError: for options that TrainConfig refuses, or training that diverges.
     """
     if family not in FAMILIES:
-        raise RecipeError(unknown("family", family, FAMILIES))
+        raise RecipeError(unknown("family", family, FAMILIES) + _way_of_a_directory(family))
     if size not in FAMILIES[family].sizes:
         raise RecipeError(FAMILIES[family].no_size(size))
     try:
@@ -66,3 +66,10 @@ def _explain(detail: ErrorDetails) -> str:
         annotation = model.model_fields[group].annotation
         model = next(a for a in (annotation, *get_args(annotation)) if hasattr(a, "model_fields"))
     return unknown("key" if groups else "training option", name, model.model_fields, of=".".join(groups))
+
+
+def _way_of_a_directory(given: str) -> str:
+    """What to do with a model that is there already; "" for what is none."""
+    if not Path(given).is_dir():
+        return ""
+    return f"; a recipe trains a model on that is there already: `model: {{hf: {given}}}`, and `train` beside it"

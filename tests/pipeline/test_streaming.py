@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgekit import progress
+from edgekit.bundle import verify_bundle
 from edgekit.data import find_source
 from edgekit.errors import RecipeError
 from edgekit.evaluate import scores
@@ -40,7 +41,8 @@ def run(place: Path, text: str) -> dict[str, Any]:
 def test_series_that_end_anywhere_are_judged_step_by_step(tmp_path: Path) -> None:
     variants = "variants: {int8: [{quantize: weights, min_elements: 64}]}"
     head = "name: s\nfamily: lstm\nsize: pico\ndata: japanese-vowels\ntrain: {epochs: 1, learning_rate: 1e-2}\n"
-    base, int8 = run(tmp_path, f"{head}{variants}")["models"]
+    base, int8 = run(tmp_path, f"{head}{variants}\npack: {{variant: int8}}\n")["models"]
+    assert not verify_bundle(tmp_path / "out" / "bundle").faults
     whole = load_checkpoint(tmp_path / "out" / "checkpoint")
     test = find_source("japanese-vowels").load(None, "classification").splits["test"]
     wanted = scores(whole, test, find_metric("top1"))

@@ -319,3 +319,8 @@ def test_requests_that_make_no_sense(
         train_family(family, size, "digits", tmp_path / "out", options)
     assert str(caught.value).startswith(message)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_is_no_family(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"a recipe trains a model on that is there already: `model: \{hf: /"):
+        train_family(str(tmp_path), "pico", "digits", tmp_path / "out", {})
