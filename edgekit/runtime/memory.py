@@ -11,6 +11,7 @@ from edgekit.errors import BundleError
 from edgekit.specs import TEXT_INPUTS, Array, Feeds, TensorSpec
 
 _PASTS, _STATES = ("past_key_values", "past", "cache"), ("hidden", "cell")
+_PRESENTS = ("present_key_values", "present", "next", "cache")
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,27 @@ def language_tensors(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
     names, given = [s.name for s in inputs], [s.name for s in outputs]
     ids, mask, positions = (_first(TEXT_INPUTS[role], names) for role in ("ids", "mask", "positions"))
     past = tuple(s for s in inputs if s.name not in (ids, mask, positions))
-    present = tuple(name for name in given if name != "logits")[: len(past)]
+    present = _presents([s.name for s in past], [name for name in given if name != "logits"])
     remembers = all(s.name.startswith(_PASTS) or s.name in _STATES for s in past) and len(present) == len(past)
     return LanguageTensors(ids, mask, positions, past, present) if ids and "logits" in given and remembers else None
+
+
+def _presents(past: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
+    """The output that becomes each input of the next run: by its name, or by its place where names tell nothing.
+
+    >>> _presents(["past_key_values.0.key", "past_key_values.0.value"], ["present.0.value", "present.0.key"])
+    ('present.0.key', 'present.0.value')
+    """
+    named = {_stem(name, _PRESENTS): name for name in given}
+    wanted = [_stem(name, _PASTS) for name in past]
+    told = len(named) == len(given) and all(name in named for name in wanted)
+    return tuple(named[name] for name in wanted) if told else tuple(given[: len(past)])
+
+
+def _stem(name: str, prefixes: Sequence[str]) -> str:
+    """What a name says beside past or present, such as "0.key"."""
+    prefix = next((p for p in prefixes if name.startswith(p)), "")
+    return name.removeprefix(prefix).lstrip("._")
 
 
 def _first(wanted: Sequence[str], names: Sequence[str]) -> str:

@@ -110,3 +110,14 @@ def test_logits_of_a_whole_text_are_none_of_a_language_model() -> None:
     fake.outputs = (TensorSpec("logits", "float32", ("batch", 2)),)
     with pytest.raises(ModelError, match="it needs `ids`, `logits` for each token, and for each past key or value"):
         model(fake)
+
+
+def test_what_is_remembered_is_found_by_its_name() -> None:
+    """Tools write their outputs in any order; keys in the place of values write nonsense, and nobody knows."""
+    past = [TensorSpec(f"past_key_values.0.{k}", "float32", ("batch", 2, "past", 4)) for k in ("key", "value")]
+    asked = model(Fake(ids(), *past, outputs=("present.0.value", "present.0.key")))
+    assert asked.tensors.present == ("present.0.key", "present.0.value")
+    others = [TensorSpec(f"past_{k}_0", "float32", ("batch", 2, "past", 4)) for k in ("key", "value")]
+    assert model(Fake(ids(), *others, outputs=("b", "a"))).tensors.present == ("b", "a")
+    swapped = model(Fake(ids(), *others, outputs=("present_value_0", "present_key_0")))
+    assert swapped.tensors.present == ("present_key_0", "present_value_0")
