@@ -22,12 +22,12 @@ def chain_lines(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def chain_notes(report: Mapping[str, Any]) -> list[str]:
-    """What each step on a torch model did, in a sentence."""
+    """What each step on a torch model did, and each that removed something of a file, in a sentence."""
     return [
         f"{model['name']}: {step['technique']}: {step['reason']}"
         for model in report["models"]
         for step in model["steps"]
-        if "links" in step.get("details", {})
+        if {"links", "macs"} & set(step.get("details", {}))
     ]
 
 

@@ -14,7 +14,7 @@ from edgekit.evaluate import evaluate
 from edgekit.ort import Session
 from edgekit.pipeline import Report, run_recipe
 from edgekit.recipe import load_recipe
-from edgekit.report.chain import chain_lines
+from edgekit.report.chain import chain_lines, chain_notes
 from edgekit.tasks import find_metric
 from edgekit.training.module import FitModule
 
@@ -132,3 +132,11 @@ def test_an_interrupted_fine_tuning_goes_on(
     again = run_recipe(load_recipe(recipe), out)
     assert seen[first] == stops[0] > 0  # it went on where it stopped
     assert [m.sha256 for m in again.models] == [m.sha256 for m in report.models]
+
+
+def test_what_was_removed_of_a_file_is_said_too() -> None:
+    steps = [
+        {"technique": "prune: onnx-channels", "reason": "1.50x fewer", "details": {"macs": {"before": 3, "after": 2}}},
+        {"technique": "quantize: static", "reason": "in int8", "details": {}},
+    ]
+    assert chain_notes({"models": [{"name": "a", "steps": steps}]}) == ["a: prune: onnx-channels: 1.50x fewer"]

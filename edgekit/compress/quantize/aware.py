@@ -131,9 +131,10 @@ def _best(step: TorchStep, start: TrainedModel, trained: TrainedModel) -> tuple[
 
 
 def _said(config: AwareConfig, told: dict[str, Any], links: list[dict[str, Any]]) -> str:
-    trained = f"trained so for {config.epochs} epoch{'s' if config.epochs > 1 else ''} with learnt steps"
+    epochs = f"{config.epochs} epoch{'s' if config.epochs > 1 else ''}"
+    trained = f"trained so for {epochs} with learnt steps"
     if len(links) > 2:
-        trained = f"as calibration has it: {config.epochs} epochs of training made it no better on validation data"
+        trained = f"as calibration has it: {epochs} of training made it no better on validation data"
     return f"{told['nodes_int8']} nodes run in int8, {trained}"
 
 

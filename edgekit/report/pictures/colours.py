@@ -10,9 +10,9 @@ import numpy as np
 from edgekit.specs import Array
 
 BASE, BEST = "#6b7280", "#059669"
-# Told apart by shape too, for those who do not see the colours.
+# Told apart by shape too, for those who do not see the colours; of lengths that share no divisor, so that 42 differ.
 COLOURS = ("#2563eb", "#d97706", "#7c3aed", "#db2777", "#0891b2", "#4d7c0f")
-SYMBOLS = ("circle", "square", "triangle-up", "x", "star", "pentagon")
+SYMBOLS = ("circle", "square", "triangle-up", "x", "star", "pentagon", "diamond")
 
 # Anchors of viridis (van der Walt and Smith 2015, CC0) and of ColorBrewer's RdBu, reversed.
 _VIRIDIS = ("#440154", "#472c7a", "#3b518b", "#2c718e", "#21908d", "#27ad81", "#5cc863", "#aadc32", "#fde725")

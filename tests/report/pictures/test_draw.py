@@ -16,11 +16,11 @@ from edgekit.pictures import read_arrays, write_arrays
 from edgekit.pictures.outcomes import outcomes
 from edgekit.report import write_report
 from edgekit.report.pictures import draw
-from edgekit.report.pictures.colours import diverging, grey, ink_on, sequential, shade, signed_shade
+from edgekit.report.pictures.colours import SYMBOLS, diverging, grey, ink_on, sequential, shade, signed_shade, style_of
 from edgekit.report.pictures.confusion import difference, matrix
 from edgekit.report.pictures.curves import curves
 from edgekit.report.pictures.section import Picture, file_part
-from edgekit.report.pictures.svg import Axes, Canvas, ticks
+from edgekit.report.pictures.svg import _SHAPES, Axes, Canvas, ticks
 from edgekit.report.pictures.tiles import Row, tile_grid
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -277,3 +277,10 @@ def test_images_that_models_make_stand_below_each_other(kind: str) -> None:
     assert draw(report, images)[0].facts == ("base and int8: no difference.",)
     found["same"] = False
     assert "not finite or all zero" in draw(report, images)[0].facts[0]
+
+
+def test_many_models_are_told_apart() -> None:
+    names = [f"m{i}" for i in range(20)]
+    report = {"models": [{"name": name} for name in names], "best": "m3"}
+    assert len({style_of(report, name) for name in names}) == len(names)
+    assert set(SYMBOLS) == {"circle", *_SHAPES}
