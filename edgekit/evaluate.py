@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edgekit.data.split import Batch, Split
+from edgekit.data.split import Batch, Split, own_memory
 from edgekit.errors import DataError
 from edgekit.progress import track
 from edgekit.specs import Array, Feeds, TensorSpec
@@ -108,7 +108,11 @@ def _scored(
         for metric in metrics:
             found[metric.name].append(metric.score(outputs, part.labels, feeds))
         if drifts:
-            wanted = outputs[0] if reference is None else _head(reference.run(part.feeds)[0], part.n)
+            wanted = (
+                outputs[0]
+                if reference is None
+                else _head(reference.run(own_memory(reference.inputs, part.feeds))[0], part.n)
+            )
             for metric in drifts:
                 found[metric.name].append(metric.score(outputs, wanted, feeds))
     return {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in found.items()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgekit.data.split import empty_memory, is_memory
+from edgekit.data.split import own_memory
 from edgekit.errors import DataError, ModelError
 from edgekit.graph.feeds import generate_feeds
 from edgekit.specs import Array, Feeds, TensorSpec
@@ -39,7 +39,8 @@ class BenchInputs:
         """
         refuse_other_batch(inputs, batch)
         if self.data is not None:
-            return {s.name: _from_data(s, self.data, batch) for s in inputs}
+            data = own_memory(inputs, self.data) if self.data else self.data  # one that was pruned remembers less
+            return {s.name: _from_data(s, data, batch) for s in inputs}
         shapes = {name: self._with_batch(name, shape, inputs, batch) for name, shape in self.shapes.items()}
         try:
             return generate_feeds(inputs, batch=batch, shapes=shapes, seed=self.seed, vocabularies=self.vocabularies)
@@ -115,6 +116,4 @@ def _from_data(spec: TensorSpec, data: Feeds, batch: int) -> Array:
         return array[: spec.shape[0]] if spec.rank else array
     if len(array) == 0:
         raise DataError(f"data for input {spec} has no samples; give at least one")
-    if is_memory(spec) and any(isinstance(d, int) and d != got for d, got in zip(spec.shape, array.shape, strict=True)):
-        array = empty_memory(spec, len(array))  # of a model that was pruned, and remembers less than the first
     return np.ascontiguousarray(np.resize(array, (batch, *array.shape[1:])))

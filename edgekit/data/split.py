@@ -161,6 +161,25 @@ def is_memory(spec: TensorSpec) -> bool:
     return grows or (spec.name in _STATES and all(isinstance(d, int) for d in spec.shape[1:]))
 
 
+def own_memory(inputs: Sequence[TensorSpec], feeds: Feeds) -> Feeds:
+    """What another model was fed, for one that may remember something else: an empty memory where that does not fit."""
+    if not any(map(is_memory, inputs)):
+        return feeds
+    count = len(next(iter(feeds.values())))
+    return {
+        s.name: empty_memory(s, count) if is_memory(s) and not _holds(s, feeds.get(s.name)) else feeds[s.name]
+        for s in inputs
+        if is_memory(s) or s.name in feeds
+    }
+
+
+def _holds(spec: TensorSpec, array: Array | None) -> bool:
+    """Whether an array has the settled dimensions of an input."""
+    return array is not None and all(
+        not isinstance(want, int) or want == got for want, got in zip(spec.shape, array.shape, strict=True)
+    )
+
+
 def empty_memory(spec: TensorSpec, count: int) -> Array:
     """An empty memory for so many samples: no keys of none, and a state of zeros."""
     return np.zeros((count, *(d if isinstance(d, int) else 0 for d in spec.shape[1:])), spec.dtype)

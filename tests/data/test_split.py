@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit.data.split import Split, load_npz
+from edgekit.data.split import Split, load_npz, own_memory
 from edgekit.errors import DataError
 from edgekit.specs import TensorSpec
 
@@ -210,3 +210,15 @@ def test_batches_of_large_samples_are_small() -> None:
     assert data.affordable(8, 30_007 * 5) == 5
     assert data.affordable(4, 30_007 * 5) == 4
     assert data.affordable(8, 10) == 1
+
+
+def test_a_model_of_other_heads_begins_with_a_memory_of_its_own() -> None:
+    """Of pruned blocks there is nothing to feed, and of pruned heads less; what fits is what was remembered."""
+    feeds = {"ids": np.ones((3, 5), np.int64), "past.0": np.ones((3, 2, 4, 8), np.float32)}
+    two = TensorSpec("past.0", "float32", ("batch", 2, "past", 8))
+    one = TensorSpec("past.0", "float32", ("batch", 1, "past", 8))
+    other = TensorSpec("past.1", "float32", ("batch", 2, "past", 8))
+    assert own_memory((IDS, two), feeds) == feeds
+    assert own_memory((IDS, one), feeds)["past.0"].shape == (3, 1, 0, 8)
+    assert own_memory((IDS, other), feeds).keys() == {"ids", "past.1"}
+    assert own_memory((MASK,), feeds) is feeds, "a model without a memory is fed as it was"

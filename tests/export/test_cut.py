@@ -35,6 +35,7 @@ def test_both_cuts_of_a_hugging_face_model(here: Path, tmp_path: Path, cli: Cli)
     out, text = tmp_path / "small" / "m.onnx", here / "novel.txt"
     done = export(cli, here / "llama", out, "--trim-vocabulary", text, "--max-length", 40)
     assert done["vocabulary"]["before"] == WORDS
+    assert done["vocabulary"]["tokenizer"] == done["tokenizer"]
     assert done["vocabulary"]["after"] < WORDS
     assert (done["max_length"]["before"], done["max_length"]["after"]) == (80, 40)
     assert (done["path"], done["tokenizer"]) == (str(out), str(out.parent / "tokenizer.json"))

@@ -52,6 +52,8 @@ def export_cut(
             said["max_length"] = limit_length(model, out, length)
         place = put_tokenizer(load_tokenizer(known), out) if known else None
         _carry_companions(model.parent, out.parent)
+    if texts and place:
+        said["vocabulary"]["tokenizer"] = str(place)
     return {**said, "path": str(out), **({"tokenizer": str(place)} if place else {})}
 
 
