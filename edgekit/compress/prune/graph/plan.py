@@ -131,7 +131,9 @@ class Pruned:
         """In a few words."""
         gone = sum(g.before - g.after for g in self.groups)
         fitted = f"; {len(self.refits)} layers fitted on calibration data" if self.refits else ""
-        return f"{gone} channels of {len(self.groups)} groups are gone, chosen by {self.wish.importance}{fitted}"
+        groups = f"{len(self.groups)} group{'s' if len(self.groups) > 1 else ''}"
+        channels = f"{gone} channels of {groups} are" if gone > 1 else f"1 channel of {groups} is"
+        return f"{channels} gone, chosen by {self.wish.importance}{fitted}"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
