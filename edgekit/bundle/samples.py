@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from edgekit.streaming import as_stream, is_streaming
 
 _LONGEST_TEXT = 400  # characters of a sample that a person reads
 _TEXT_INPUTS = {"ids", "mask", "input_ids", "attention_mask", "position_ids", "token_type_ids"}
+_MOST_SEEN = 1000
 _OFF_BY = 1.0  # levels of 8 bits: more is no rounding
 
 
@@ -54,7 +55,7 @@ class GoldenData:
 
     Attributes:
         samples: At least one.
-        seen: Inputs of the calibration split; None where there is no data, or only text.
+        seen: Inputs of the calibration split; None where there is no data.
         source: Where the samples come from, in words.
     """
 
@@ -79,8 +80,10 @@ def collect_samples(model: PackedModel, preprocessing: Mapping[str, Any] | None,
     if options.data is None:
         return GoldenData((_made_up(session),), None, "drawn from the shapes of the inputs, no data was given")
     if preprocessing is not None and preprocessing["kind"] == "text" and _only_text(session.inputs, options.data):
-        found = _texts(model, preprocessing, options, session)
-        return GoldenData(tuple(found), None, f"texts of the test split of {_title(options.data)}")
+        config, prepare = _text_config(options.data), _text_preparation(model, preprocessing, options, session)
+        found = tuple(_texts(prepare, texts_of(config, "test"), options.samples, session))
+        seen = _seen_texts(prepare, texts_of(config, "calibration"), session)
+        return GoldenData(found, seen, f"texts of the test split of {_title(options.data)}")
     test, seen = (_split(model, name, options, session) for name in ("test", "calibration"))
     picked = [_one(test, index, session.inputs) for index in _indices(test, options.samples)]
     if preprocessing is not None and preprocessing["kind"] == "image":
@@ -161,19 +164,31 @@ def _only_text(inputs: Sequence[TensorSpec], data: str | TextConfig) -> bool:
     return text and all(s.name in _TEXT_INPUTS or is_memory(s) for s in inputs)
 
 
-def _texts(
+def _text_preparation(
     model: PackedModel, entry: Mapping[str, Any], options: PackOptions, session: Session
-) -> Iterator[GoldenSample]:
+) -> TextPreprocessing:
     config = _text_config(options.data or "")
     tokenizer = find_tokenizer(model.candidate.path, told_of(session.metadata), options.tokenizer)
-    prepare = TextPreprocessing(
+    return TextPreprocessing(
         tokenizer, int(entry.get("length", config.length)), bool(entry.get("truncate", config.truncate))
     )
-    for text in _short(texts_of(config, "test"), prepare, options.samples):
-        arrays = prepare.padded([text], "golden")
-        split = named_for(Split("golden", _taken(arrays, session.inputs)), session.inputs)
-        feeds = next(split.matched(session.inputs).batches(session.inputs, 1)).feeds
+
+
+def _texts(prepare: TextPreprocessing, texts: Sequence[str], count: int, session: Session) -> Iterator[GoldenSample]:
+    for text in _short(texts, prepare, count):
+        split = _named(prepare.padded([text], "golden"), session)
+        feeds = next(split.batches(session.inputs, 1)).feeds
         yield GoldenSample(dict(feeds), text.encode(), "txt")
+
+
+def _seen_texts(prepare: TextPreprocessing, texts: Sequence[str], session: Session) -> Split | None:
+    """Calibration texts as the model gets them; those that are too long are cut, which is no fault of a bundle."""
+    whole = [text for text in texts if text.strip()][:_MOST_SEEN]
+    return _named(replace(prepare, truncate=True).padded(whole, "calibration"), session) if whole else None
+
+
+def _named(arrays: Feeds, session: Session) -> Split:
+    return named_for(Split("golden", _taken(arrays, session.inputs)), session.inputs).matched(session.inputs)
 
 
 def _text_config(data: str | TextConfig) -> TextConfig:

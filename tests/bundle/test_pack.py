@@ -118,7 +118,7 @@ def test_without_data_samples_are_made_up(dense_onnx: Path, tmp_path: Path) -> N
     manifest = json.loads((tmp_path / "B" / "manifest.json").read_text())
     assert manifest["preprocessing"] is None
     assert manifest["postprocessing"] == {"kind": "none", "output": "logits"}
-    assert manifest["guard"] == {"inputs": {}, "score": None, "energy": None}
+    assert manifest["guard"] == {"inputs": {}, "score": None, "energy": None, "tokens": None}
     assert len(manifest["golden"]["samples"]) == 1
     assert "no data was given" in (tmp_path / "B" / "README.md").read_text()
 

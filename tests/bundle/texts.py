@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ from edgekit.data.text.learn import train_tokenizer
 TEXTS = ("good and kind", "bad and mean", "kind words", "mean words", "good", "bad", "so kind", "so mean")
 
 
-def write_text_model(directory: Path, name: str = "texts.onnx", *, length: int = 12) -> Path:
-    """Write logits = sum of embeddings of ids (batch, length), with the tokeniser beside it."""
-    tokenizer = train_tokenizer("wordpiece", TEXTS * 4, 60)
+def write_text_model(directory: Path, name: str = "texts.onnx", *, length: int = 12, texts: Sequence[str] = ()) -> Path:
+    """Write logits = sum of embeddings of ids (batch, length), with a tokeniser of these texts, or ours, beside it."""
+    tokenizer = train_tokenizer("wordpiece", (*(texts or TEXTS),) * 4, 200 if texts else 60)
     directory.mkdir(exist_ok=True)
     (directory / "tokenizer.json").write_text(tokenizer.content)
     ids, mask = (helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", "length"]) for n in ("ids", "mask"))
