@@ -2,8 +2,8 @@
  * pip wheel, for one). With the official header: make ORT_INCLUDE=/its/directory; the sample compiles against both.
  *
  * The table of functions is a binary interface: functions are only ever added at its end. The places were compared with
- * those in the official header of API version 29, and hold since version 6 (ONNX Runtime 1.6); the last function is there
- * since version 18, and only asked for where weights lie beside a model.
+ * those in ONNX Runtime's headers, and hold since version 6 (ONNX Runtime 1.6). The last function is there since version
+ * 18, and only asked for where weights lie beside a model; its place is proven by a test that loads such weights.
  */
 #ifndef EDGEKIT_SAMPLE_ONNXRUNTIME_C_API_H
 #define EDGEKIT_SAMPLE_ONNXRUNTIME_C_API_H
