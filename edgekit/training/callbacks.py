@@ -17,11 +17,15 @@ _AVERAGE = "average"
 
 
 class Progress(pl.callbacks.RichProgressBar):
-    """Lightning's bar without the version of its log, which is no figure of the training."""
+    """Lightning's bar, with epochs counted from one, and without the version of its log, which is no figure."""
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Loss and validation metric."""
         return {k: v for k, v in super().get_metrics(trainer, pl_module).items() if k != "v_num"}
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        told = f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"
+        return told.ljust(len(self.validation_description))  # of one width, or the bars flicker
 
 
 class SeedEachStep(pl.Callback):
