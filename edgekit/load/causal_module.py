@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgekit.load.language import LanguageModel
-from edgekit.load.pretrained import quiet, require_transformers
+from edgekit.load.pretrained import told_by, untrained_module
 from edgekit.specs import TensorSpec
 from edgekit.tasks.language import LANGUAGE_MODELLING
 from edgekit.training.checkpoint import ModelCard, TrainedModel
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 def trainable(model: LanguageModel) -> TrainedModel:
     """A model of the next token: ids, int64 (n, length), to logits (n, length, vocabulary)."""
     config = model.config
-    said = json.loads(config.to_json_string(use_diff=False))
-    kept = {k: v for k, v in said.items() if k not in ("_name_or_path", "transformers_version")}
     positions = getattr(config, "max_position_embeddings", None)
     card = ModelCard(
         family=f"hf:{config.model_type}",
@@ -31,7 +28,7 @@ def trainable(model: LanguageModel) -> TrainedModel:
         inputs=(TensorSpec("ids", "int64", ("batch", "length"), int(config.vocab_size)),),
         preprocessing={},
         architecture={
-            "hf": kept,
+            "hf": told_by(config),
             "causal": True,
             **({"limits": {"length": int(positions)}} if positions else {}),
         },
@@ -41,13 +38,7 @@ def trainable(model: LanguageModel) -> TrainedModel:
 
 def build_causal(config: Mapping[str, Any]) -> nn.Module:
     """The untrained module of a configuration; only of architectures that transformers itself has."""
-    require_transformers()
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    known = {k: v for k, v in config.items() if k not in ("model_type", "auto_map", "architectures")}
-    with quiet():
-        made = AutoConfig.for_model(config["model_type"], **known)
-        return _logits_of(AutoModelForCausalLM.from_config(made))
+    return _logits_of(untrained_module("AutoModelForCausalLM", config))
 
 
 def _logits_of(model: Any) -> nn.Module:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from edgekit.data import ImagePreprocessing
 from edgekit.errors import ModelError
 from edgekit.load.image_processor import FILE as PROCESSOR
 from edgekit.load.image_processor import read_image_processor
-from edgekit.load.pretrained import CONFIG, load_config, load_module, quiet, require_transformers
+from edgekit.load.pretrained import CONFIG, load_config, load_module, require_transformers, told_by, untrained_module
 from edgekit.specs import TensorSpec
 from edgekit.training.checkpoint import ModelCard, TrainedModel
 
@@ -50,26 +49,14 @@ def load_hugging_face(directory: Path, *, trust_remote_code: bool = False) -> Tr
         classes=classes,
         inputs=(_input(config, preprocessing, directory),),
         preprocessing=preprocessing.as_dict() if preprocessing else {},
-        architecture={"hf": _said_of(config)},
+        architecture={"hf": told_by(config)},
     )
     return TrainedModel(_logits_of(module).eval(), card)
 
 
-def _said_of(config: Any) -> dict[str, Any]:
-    """The configuration as JSON holds it, without the place that it came from."""
-    said = json.loads(config.to_json_string(use_diff=False))
-    return {k: v for k, v in said.items() if k not in ("_name_or_path", "transformers_version")}
-
-
 def build_hugging_face(config: Mapping[str, Any]) -> nn.Module:
     """The untrained module of a configuration; only of architectures that transformers itself has."""
-    require_transformers()
-    from transformers import AutoConfig, AutoModelForImageClassification
-
-    known = {k: v for k, v in config.items() if k not in ("model_type", "auto_map", "architectures")}
-    with quiet():
-        made = AutoConfig.for_model(config["model_type"], **known)
-        return _logits_of(AutoModelForImageClassification.from_config(made))
+    return _logits_of(untrained_module("AutoModelForImageClassification", config))
 
 
 def _preprocessing(directory: Path, channels: int) -> ImagePreprocessing | None:

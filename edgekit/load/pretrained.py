@@ -143,6 +143,28 @@ def load_module(
     return module.eval()  # type: ignore[no-any-return]
 
 
+def told_by(config: Any) -> dict[str, Any]:
+    """A configuration of transformers as JSON holds it, without the place that it came from."""
+    said = json.loads(config.to_json_string(use_diff=False))
+    return {k: v for k, v in said.items() if k not in ("_name_or_path", "transformers_version")}
+
+
+def untrained_module(auto_class: str, told: Mapping[str, Any]) -> nn.Module:
+    """The module of a configuration, only of architectures that transformers itself has.
+
+    Args:
+        auto_class: Name of transformers' class, such as "AutoModelForCausalLM".
+        told: By `told_by`.
+    """
+    require_transformers()
+    import transformers
+
+    known = {k: v for k, v in told.items() if k not in ("model_type", "auto_map", "architectures")}
+    with quiet():
+        made = transformers.AutoConfig.for_model(told["model_type"], **known)
+        return getattr(transformers, auto_class).from_config(made)  # type: ignore[no-any-return]
+
+
 def _check_weights(directory: Path) -> list[Path]:
     """The weight files, after each was read by our own careful reader."""
     for pattern in _WEIGHTS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from edgekit import progress
 from edgekit.errors import ModelError
 from edgekit.load.language import HEADS, Head
-from edgekit.load.pretrained import load_config, load_module, quiet, read_config_file, require_transformers, types_with
+from edgekit.load.pretrained import (
+    load_config,
+    load_module,
+    read_config_file,
+    require_transformers,
+    told_by,
+    types_with,
+    untrained_module,
+)
 from edgekit.specs import TensorSpec
 from edgekit.training.checkpoint import ModelCard, TrainedModel
 
@@ -59,18 +66,10 @@ def load_text_classifier(directory: Path, head: Head, *, trust_remote_code: bool
 
 def build_text_classifier(config: Mapping[str, Any]) -> nn.Module:
     """The untrained module of a configuration; only of architectures that transformers itself has."""
-    require_transformers()
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-
-    known = {k: v for k, v in config.items() if k not in ("model_type", "auto_map", "architectures")}
-    with quiet():
-        made = AutoConfig.for_model(config["model_type"], **known)
-        return _logits_of(AutoModelForSequenceClassification.from_config(made))
+    return _logits_of(untrained_module(HEAD.auto_class, config))
 
 
 def _card(config: Any, fresh: bool, directory: Path) -> ModelCard:
-    said = json.loads(config.to_json_string(use_diff=False))
-    kept = {k: v for k, v in said.items() if k not in ("_name_or_path", "transformers_version")}
     ids = TensorSpec("ids", "int64", ("batch", "length"), int(config.vocab_size))
     mask = TensorSpec("mask", "int64", ("batch", "length"))
     positions = getattr(config, "max_position_embeddings", None) or read_config_file(directory).get("n_positions")
@@ -83,7 +82,7 @@ def _card(config: Any, fresh: bool, directory: Path) -> ModelCard:
         inputs=(ids, mask),
         preprocessing={},
         architecture={
-            "hf": kept,
+            "hf": told_by(config),
             "text": True,
             **({"limits": {"length": int(positions)}} if positions else {}),
             **({"untrained_head": True} if fresh else {}),
