@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekit import judge
 from edgekit.data import SOURCES, DataSet, fashion_mnist
 from edgekit.data.text import cmudict, fortunes
 from edgekit.data.text.corpus import Corpus
@@ -27,8 +28,8 @@ FEW_TEXTS = ("wisdom", "love")
 
 
 @pytest.fixture
-def slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer pictures, mails and texts."""
+def slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fewer pictures, mails and texts; judges that learn little, and lie elsewhere than the user's."""
 
     def load(directory: Path | None, task: str) -> DataSet:
         data = fashion_mnist.load(directory, task)
@@ -46,6 +47,11 @@ def slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in FEW_TEXTS:
             shutil.copy(whole / name, tmp_path / "fortunes")
         monkeypatch.setattr(fortunes, "PLACES", (tmp_path / "fortunes",))
+    monkeypatch.setattr(judge, "_cache", lambda: tmp_path / "judges")
+    monkeypatch.setattr(judge, "_LEAST_STEPS", 0)
+    judge.judge_of.cache_clear()
+    yield
+    judge.judge_of.cache_clear()
 
 
 def _some(read: Callable[[Path | None], Corpus], each: int, place: Path | None = None) -> Corpus:
